@@ -1,0 +1,27 @@
+"""Hardware-aware training and evaluation on analog in-memory computing hardware.
+
+Plugs into PyTorch Lightning; unrelated to the project aihwkit-lightning.
+"""
+
+from aimc_lightning.checkpoint import load_from_checkpoint as load_from_checkpoint
+from aimc_lightning.config import TileConfig as TileConfig
+from aimc_lightning.conversion import ConversionReport as ConversionReport
+from aimc_lightning.conversion import convert_to_analog as convert_to_analog
+from aimc_lightning.conversion import convert_to_digital as convert_to_digital
+from aimc_lightning.evaluation.callback import DriftEvaluation as DriftEvaluation
+from aimc_lightning.evaluation.results import DriftResults as DriftResults
+from aimc_lightning.evaluation.sweep import evaluate_drift as evaluate_drift
+from aimc_lightning.explain.stages import explain as explain
+from aimc_lightning.integration.callback import AnalogTraining as AnalogTraining
+from aimc_lightning.integration.distillation import Distillation as Distillation
+from aimc_lightning.integration.schedule import NoiseSchedule as NoiseSchedule
+from aimc_lightning.nn.base import analog_layers as analog_layers
+from aimc_lightning.nn.base import clip_weights_ as clip_weights_
+from aimc_lightning.nn.base import is_programmed as is_programmed
+from aimc_lightning.nn.base import program_ as program_
+from aimc_lightning.nn.base import redraw_weight_noise_ as redraw_weight_noise_
+from aimc_lightning.nn.base import set_noise_scale_ as set_noise_scale_
+from aimc_lightning.nn.base import set_time_ as set_time_
+from aimc_lightning.nn.base import unprogram_ as unprogram_
+from aimc_lightning.presets import get_preset as get_preset
+from aimc_lightning.presets import list_presets as list_presets

@@ -1,0 +1,1 @@
+"""Programme chips, age them, measure them."""

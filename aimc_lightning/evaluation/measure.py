@@ -1,0 +1,242 @@
+"""The inner loop of a sweep: programme a chip, let it age, run the data, keep the row."""
+
+import copy
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.loops import _EvaluationLoop
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from torch import nn
+
+from aimc_lightning.checkpoint import analog_metadata, state_fingerprint
+from aimc_lightning.conversion import convert_to_digital
+from aimc_lightning.evaluation.harness import Pass, measured_passes
+from aimc_lightning.evaluation.metrics import choose_metric
+from aimc_lightning.evaluation.rows import DriftRow, RowFile
+from aimc_lightning.evaluation.times import format_time
+from aimc_lightning.integration.finite import InputWatch, check_weights
+from aimc_lightning.nn.base import (
+    analog_arrays,
+    analog_layers,
+    program_,
+    set_time_,
+    unprogram_,
+)
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """What to measure.
+
+    Attributes:
+        stage: ``"direct"``, ``"hwa"`` or ``"digital"``.
+        times_s: Seconds since the end of programming, ascending.
+        chips: Number of chips.
+        seed: From which chips and noise follow.
+        metric: Logged metric to keep; ``None`` chooses.
+        with_digital: Measure the model with its analog layers computed digitally first.
+        progress: Show a progress bar.
+    """
+
+    stage: str
+    times_s: tuple[float, ...]
+    chips: int
+    seed: int = 0
+    metric: str | None = None
+    with_digital: bool = False
+    progress: bool = True
+
+
+def run_sweep(
+    trainer: Trainer,
+    loop: _EvaluationLoop,
+    module: LightningModule,
+    sweep: Sweep,
+    file: RowFile,
+    *,
+    prepare: Callable[[], None] | None = None,
+    check_digital: Callable[[DriftRow], None] | None = None,
+) -> list[DriftRow]:
+    """Measure all rows of a sweep that a file does not hold yet.
+
+    Call it inside the Trainer's run, outside of inference mode. The module's weights stay as they
+    are, and it holds no chip afterwards, also if something fails.
+
+    Args:
+        trainer: Trainer past its set-up.
+        loop: Evaluation loop to run for each row.
+        module: The Trainer's module.
+        sweep: What to measure.
+        file: Where finished rows go; rows found there are not measured again.
+        prepare: Called before the first chip, if one is missing.
+        check_digital: Called with the digital row before the first chip, to stop early.
+
+    Returns:
+        All rows of the sweep.
+
+    Raises:
+        ValueError: If the metric is not logged, there is no batch, a time is not valid for the
+            device, or a layer's weights or inputs are not finite.
+    """
+    check_weights(module)
+    _check_times(module, sweep.times_s)
+    mark = fingerprint(module, sweep, _limit(loop, trainer))
+    file.check_fingerprint(sweep.stage, mark)
+    if sweep.with_digital:
+        file.check_fingerprint("digital", mark)
+    if not trainer.is_global_zero:
+        file = file.in_memory()
+    keys = [(chip, t) for chip in range(sweep.chips) for t in sweep.times_s]
+    missing = [key for key in keys if file.find(sweep.stage, *key) is None]
+    digital_missing = sweep.with_digital and file.find("digital", -1, 0.0) is None
+    with (
+        measured_passes(trainer, loop) as measure,
+        _bar(len(missing), sweep, trainer.is_global_zero) as progress,
+    ):
+        measurer = _Measurer(module, sweep, file, mark, measure)
+        if digital_missing:
+            with digital_layers(module):
+                measurer.measure("digital", -1, 0.0)
+        digital = file.find("digital", -1, 0.0)
+        if digital is not None and check_digital is not None:
+            check_digital(digital)
+        if missing and prepare is not None:
+            prepare()
+        try:
+            for chip in dict.fromkeys(chip for chip, _ in missing):
+                program_(module, chip_seed(sweep.seed, chip))
+                for time_s in [t for c, t in missing if c == chip]:
+                    set_time_(module, time_s, row_seed(sweep.seed, chip, time_s))
+                    measurer.measure(sweep.stage, chip, time_s)
+                    progress.advance(progress.task_ids[0])
+        finally:
+            unprogram_(module)
+    wanted = [file.find(sweep.stage, *key) for key in keys]
+    if sweep.with_digital:
+        wanted.insert(0, file.find("digital", -1, 0.0))
+    return [row for row in wanted if row is not None]
+
+
+class _Measurer:
+    """Runs single passes and keeps their rows."""
+
+    def __init__(
+        self, module: LightningModule, sweep: Sweep, file: RowFile, mark: str, measure: Pass
+    ) -> None:
+        self._module = module
+        self._sweep = sweep
+        self._file = file
+        self._mark = mark
+        self._measure = measure
+        self._metric = next((r.metric for r in file.rows if r.stage == sweep.stage), sweep.metric)
+        self._inputs_checked = False
+
+    def measure(self, stage: str, chip: int, time_s: float) -> None:
+        watch = None if self._inputs_checked else InputWatch(self._module)
+        try:
+            logged = self._measure(row_seed(self._sweep.seed, chip, time_s))
+            if watch is not None:
+                watch.stop()
+        finally:
+            if watch is not None:
+                watch.close()
+        # Once is enough: every pass sees the same data.
+        self._inputs_checked = True
+        self._metric = choose_metric(logged, self._metric)
+        self._file.append(
+            DriftRow(
+                stage,
+                chip,
+                time_s,
+                self._metric,
+                logged[self._metric],
+                self._sweep.seed,
+                self._mark,
+            )
+        )
+
+
+def chip_seed(seed: int, chip: int) -> int:
+    """Return the seed of a chip, independent of which others are measured."""
+    return _hash(f"chip {seed} {chip}")
+
+
+def row_seed(seed: int, chip: int, t_inference_s: float) -> int:
+    """Return the seed of read noise and data order of one row."""
+    return _hash(f"row {seed} {chip} {t_inference_s!r}")
+
+
+def fingerprint(module: nn.Module, sweep: Sweep, limit: float | None) -> str:
+    """Return what two measurements must share to stand in one table."""
+    identity = {
+        "weights": state_fingerprint(module),
+        "analog": analog_metadata(module)["conversions"],
+        "seed": sweep.seed,
+        "metric": sweep.metric,
+        "limit": limit,
+    }
+    text = json.dumps(identity, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+@contextmanager
+def digital_layers(module: nn.Module) -> Iterator[None]:
+    """Let the analog layers compute digitally, with the weights they have now.
+
+    Args:
+        module: Model with analog layers, without a chip. Its parameters are not touched.
+    """
+    layers = analog_layers(module)
+    for layer in layers.values():
+        holder = nn.Sequential(copy.deepcopy(layer))
+        convert_to_digital(holder)
+        vars(layer)["forward"] = holder[0].forward
+    try:
+        yield
+    finally:
+        for layer in layers.values():
+            vars(layer).pop("forward", None)
+
+
+def _check_times(module: nn.Module, times_s: Sequence[float]) -> None:
+    for layer in analog_layers(module).values():
+        for array, _ in analog_arrays(layer).values():
+            for time_s in times_s:
+                if time_s > 0:
+                    array.config.chip.device.check_time(time_s)
+
+
+def _limit(loop: _EvaluationLoop, trainer: Trainer) -> float:
+    return trainer.limit_test_batches if trainer.testing else trainer.limit_val_batches
+
+
+def _hash(text: str) -> int:
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little") >> 1
+
+
+@contextmanager
+def _bar(rows: int, sweep: Sweep, first_rank: bool) -> Iterator[Progress]:
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+    )
+    visible = sweep.progress and first_rank and rows > 0
+    with Progress(*columns, disable=not visible) as progress:
+        times = ", ".join(format_time(time_s) for time_s in sweep.times_s)
+        progress.add_task(f"{sweep.stage}: {sweep.chips} chips at {times}", total=rows)
+        yield progress

@@ -1,0 +1,1 @@
+"""A tile in words and pictures."""

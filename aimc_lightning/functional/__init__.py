@@ -1,0 +1,1 @@
+"""Physics of a crossbar tile as plain functions on tensors."""

@@ -1,0 +1,320 @@
+"""The signal chain of one crossbar from DAC to ADC.
+
+``crossbar_codes`` shows it top to bottom, in the order of IBM/aihwkit,
+``rpucuda/rpu_forward_backward_pass.cpp`` (``applyNonIdealities``, ``finalizeOutput``). Gradients are in
+:mod:`.mvm`.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from aimc_lightning.functional.ir_drop import position_weights, subtract_ir_drop_
+from aimc_lightning.functional.noise import ReadNoiseType, read_noise_variance
+from aimc_lightning.functional.nonlinearity import (
+    asymmetric_,
+    offset_and_series_resistance,
+    s_shape,
+)
+from aimc_lightning.functional.product import Product
+from aimc_lightning.functional.quantize import converter_codes
+from aimc_lightning.functional.random import standard_normal_like
+from aimc_lightning.functional.range_management import (
+    MAX_BOUND_FACTOR,
+    BoundManagement,
+    NoiseManagement,
+    next_bound_factor,
+    noise_management_factor,
+    np_sum_factor,
+)
+
+
+class Periphery(NamedTuple):
+    """Plain numbers of the signal chain; every default switches its effect off.
+
+    Vectors over outputs have shape ``(out,)``; all values are dimensionless, in units where one full
+    input on one full weight gives 1.
+    """
+
+    clip_input: bool = True
+    dac_steps: int | None = None
+    dac_stochastic: bool = False
+    input_asymmetry: float = 0.0
+    input_noise_std: float = 0.0
+    ir_drop_scale: float = 0.0
+    ir_drop_g_ratio: float = float("inf")
+    v_offset: Tensor | None = None
+    v_offset_w_min: float = -1.0
+    r_series: float = 0.0
+    read_noise_type: ReadNoiseType = "pcm"
+    read_noise_std: float = 0.0
+    steepness: Tensor | None = None
+    slope: Tensor | float = 1.0
+    output_noise_std: float = 0.0
+    output_noise_factor: Tensor | None = None
+    output_asymmetry: float = 0.0
+    adc_steps: int | None = None
+    adc_stochastic: bool = False
+    out_bound: float | None = None
+    noise_management: NoiseManagement = "none"
+    nm_threshold: float = 0.0
+    bound_management: BoundManagement = "none"
+    decay: float = 0.0
+    min_percentage: float = 0.95
+
+    @property
+    def adc_step(self) -> float:
+        """Size of one ADC step, or 1 without quantisation."""
+        return 1.0 if self.adc_steps is None else 2 * (self.out_bound or 1.0) / self.adc_steps
+
+    @property
+    def code_limit(self) -> float | None:
+        """Largest ADC code, or the bound without quantisation; ``None`` if never clipped."""
+        return self.out_bound if self.adc_steps is None else self.adc_steps / 2
+
+
+class CrossbarWeights(NamedTuple):
+    """Weights of one tile and what is derived from them once per draw of noise.
+
+    ``weight`` is normalised, shape ``(out, in / groups, *kernel)``. ``negative`` replaces it for
+    negative inputs when these take a pass of their own. The others are ``None`` when not needed:
+    ``magnitude`` is ``|w|``, ``positioned`` the position-weighted w of the IR drop, ``squares`` the
+    weights of the squared inputs in the read noise.
+    """
+
+    weight: Tensor
+    in_features: int
+    magnitude: Tensor | None = None
+    positioned: Tensor | None = None
+    squares: Tensor | None = None
+    negative: "CrossbarWeights | None" = None
+
+
+def auxiliary_dtype(periphery: Periphery, weight: Tensor) -> torch.dtype:
+    """Return the dtype of the products that serve IR drop and read noise.
+
+    They enter as small corrections. When output noise is drawn, an error of 2**-9 of the correction
+    is far below it and bfloat16 halves the time; without noise they are as exact as the rest.
+
+    Example:
+        >>> import torch
+        >>> auxiliary_dtype(Periphery(output_noise_std=0.04), torch.ones(1))
+        torch.bfloat16
+    """
+    noisy = periphery.output_noise_std >= 0.01 and weight.dtype == torch.float32
+    return torch.bfloat16 if noisy else weight.dtype
+
+
+def crossbar_weights(
+    weight: Tensor, periphery: Periphery, negative: Tensor | None = None
+) -> CrossbarWeights:
+    """Return the weights of a tile with all that the periphery needs from them.
+
+    Args:
+        weight: Normalised weights, shape ``(out, in / groups, *kernel)``.
+        periphery: Numbers of the signal chain.
+        negative: Weights seen by negative inputs in a pass of their own, same shape, or ``None``.
+
+    Example:
+        >>> import torch
+        >>> crossbar_weights(torch.ones(3, 2), Periphery()).in_features
+        2
+    """
+    in_features = weight[0].numel()
+    dtype = auxiliary_dtype(periphery, weight)
+    magnitude = positioned = squares = None
+    if periphery.ir_drop_scale > 0:
+        position = position_weights(in_features, dtype=weight.dtype, device=weight.device)
+        positioned = (weight * position.view(weight.shape[1:])).to(dtype)
+        magnitude = weight.abs().to(dtype)
+    if periphery.read_noise_std > 0:
+        if periphery.read_noise_type == "constant":
+            squares = torch.ones_like(weight, dtype=dtype)
+        else:
+            squares = weight.abs().to(dtype) if magnitude is None else magnitude
+    reverse = None if negative is None else crossbar_weights(negative, periphery)
+    return CrossbarWeights(weight, in_features, magnitude, positioned, squares, reverse)
+
+
+def crossbar_codes(
+    relative_x: Tensor,
+    weights: CrossbarWeights,
+    periphery: Periphery,
+    product: Product,
+    *,
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    """Return the ADC codes of a crossbar for inputs in units of the input range.
+
+    Args:
+        relative_x: Inputs divided by the input range, beyond +-1 they are clipped; overwritten.
+        weights: Weights of the tile.
+        periphery: Numbers of the signal chain.
+        product: How inputs meet weights.
+        generator: Random numbers; torch's own if ``None``.
+
+    Returns:
+        Codes in units of ``periphery.adc_step``, shape of the product, same float dtype.
+    """
+    p = periphery
+    x, step = dac_codes(relative_x, p, generator)
+    if weights.negative is None:
+        z, variance = _analog_product(x, step, weights, p, product)
+    else:
+        z, variance = _analog_product(x.clamp(min=0), step, weights, p, product)
+        z_negative, more = _analog_product(x.clamp(max=0), step, weights.negative, p, product)
+        z = z + z_negative
+        variance = variance if more is None or variance is None else variance + more
+    if p.steepness is not None:
+        if variance is not None:
+            z = z.addcmul_(variance.sqrt_(), standard_normal_like(z, generator=generator))
+            variance = None
+        z = s_shape(z, product.per_output(p.steepness.to(z)), p.slope)
+    if p.output_asymmetry > 0:
+        z = asymmetric_(z, p.output_asymmetry)
+    z = _add_output_noise_(z, variance, p, product, generator)
+    return _adc_(z, p, generator)
+
+
+def dac_codes(x: Tensor, p: Periphery, generator: torch.Generator | None) -> tuple[Tensor, float]:
+    """Return DAC codes and the size of one code relative to the input range.
+
+    Args:
+        x: Inputs in units of the input range, any shape; overwritten.
+        p: Numbers of the signal chain.
+        generator: Random numbers; torch's own if ``None``.
+
+    Returns:
+        Codes (integers without input noise), same shape, and their step.
+
+    Example:
+        >>> import torch
+        >>> dac_codes(torch.tensor([0.5, 2.0]), Periphery(dac_steps=2), None)
+        (tensor([0., 1.]), 1.0)
+    """
+    step = 1.0
+    x = x.clamp_(-1, 1) if p.clip_input else x
+    if p.dac_steps is not None:
+        step = 2 / p.dac_steps
+        x = converter_codes(
+            x.mul_(p.dac_steps / 2), p.dac_steps, stochastic=p.dac_stochastic, generator=generator
+        )
+    if p.input_asymmetry > 0:
+        x = asymmetric_(x, p.input_asymmetry)
+    if p.input_noise_std > 0:
+        noise = standard_normal_like(x, generator=generator)
+        x = x.add_(noise, alpha=p.input_noise_std / step)
+    return x, step
+
+
+def _analog_product(
+    x: Tensor, step: float, weights: CrossbarWeights, p: Periphery, product: Product
+) -> tuple[Tensor, Tensor | None]:
+    """Return the product after IR drop and offsets, and the variance of its read noise."""
+    z = product.forward(x, weights.weight)
+    if step != 1.0:
+        z = z.mul_(step)
+    variance = input_sum = None
+    if p.v_offset is not None or p.r_series > 0:
+        input_sum = product.forward(x, torch.ones_like(weights.weight)).mul_(step)
+    if weights.positioned is not None or weights.squares is not None:
+        # DAC codes are small integers, which bfloat16 holds exactly up to 8 bits.
+        coarse = x.to((weights.positioned if weights.squares is None else weights.squares).dtype)
+        if weights.positioned is not None and weights.magnitude is not None:
+            current = product.forward(coarse.abs(), weights.magnitude).to(z.dtype)
+            weighted = product.forward(coarse, weights.positioned).to(z.dtype)
+            scale = p.ir_drop_scale * step
+            z = subtract_ir_drop_(
+                z, current, weighted, weights.in_features * step, scale, p.ir_drop_g_ratio
+            )
+        if weights.squares is not None:
+            # Overwrites x where no other dtype was needed, so x must not be used below.
+            squares = product.forward(coarse.square_(), weights.squares).to(z.dtype)
+            variance = read_noise_variance(squares, p.read_noise_std * step)
+    if input_sum is not None:
+        v_offset = 0.0 if p.v_offset is None else product.per_output(p.v_offset.to(z))
+        z = offset_and_series_resistance(z, input_sum, v_offset, p.r_series, p.v_offset_w_min)
+    return z, variance
+
+
+def _add_output_noise_(
+    z: Tensor,
+    read_variance: Tensor | None,
+    p: Periphery,
+    product: Product,
+    generator: torch.Generator | None,
+) -> Tensor:
+    """Add read and output noise in one draw: independent normals add up to one normal."""
+    if read_variance is None and p.output_noise_std <= 0:
+        return z
+    noise = standard_normal_like(z, generator=generator)
+    std: Tensor | float = p.output_noise_std
+    if p.output_noise_factor is not None:
+        std = product.per_output((p.output_noise_factor.to(z) * std).abs())
+    if read_variance is None:
+        return z.add_(noise.mul_(std))
+    return z.addcmul_(read_variance.add_(std**2).sqrt_(), noise)
+
+
+def _adc_(z: Tensor, p: Periphery, generator: torch.Generator | None) -> Tensor:
+    if p.adc_steps is not None:
+        levels = z.mul_(1 / p.adc_step)
+        return converter_codes(
+            levels, p.adc_steps, stochastic=p.adc_stochastic, generator=generator
+        )
+    return z if p.out_bound is None else z.clamp_(-p.out_bound, p.out_bound)
+
+
+def managed_codes(
+    relative_x: Tensor,
+    weights: CrossbarWeights,
+    periphery: Periphery,
+    product: Product,
+    *,
+    generator: torch.Generator | None = None,
+) -> tuple[Tensor, Tensor | None]:
+    """Run the crossbar under noise and bound management.
+
+    Args:
+        relative_x: Inputs in units of the input range, shape ``(..., in_features)`` when any
+            management is on; overwritten.
+        weights: Weights of the tile.
+        periphery: Numbers of the signal chain.
+        product: How inputs meet weights.
+        generator: Random numbers; torch's own if ``None``.
+
+    Returns:
+        ADC codes, and the factor ``(..., 1)`` that multiplies them, ``None`` when all are 1.
+    """
+    p = periphery
+    if p.noise_management == "none" and p.bound_management == "none":
+        return crossbar_codes(relative_x, weights, p, product, generator=generator), None
+    factor = torch.ones_like(relative_x[..., :1])
+    if p.noise_management != "none":
+        factor = noise_management_factor(
+            relative_x,
+            p.noise_management,
+            threshold=p.nm_threshold,
+            out_bound=p.out_bound,
+            dac_steps=p.dac_steps,
+        )
+    codes = crossbar_codes(relative_x / factor, weights, p, product, generator=generator)
+    if p.bound_management == "none" or p.out_bound is None:
+        return codes, factor
+    start = factor
+    limit = min(MAX_BOUND_FACTOR, p.dac_steps / 8 if p.dac_steps else MAX_BOUND_FACTOR)
+    again = True
+    while again:
+        outputs = codes * p.adc_step
+        if p.bound_management == "worst_case":
+            hit = (outputs.abs() >= p.out_bound).any(-1, keepdim=True)
+            worst = torch.maximum(start, np_sum_factor(relative_x, p.out_bound))
+            raised, again = torch.where(hit, worst, factor), False
+        else:
+            relative, again = next_bound_factor(factor / start, outputs, p.out_bound, limit)
+            raised = relative * start
+        repeated = crossbar_codes(relative_x / raised, weights, p, product, generator=generator)
+        codes = torch.where(raised != factor, repeated, codes)
+        factor = raised
+    return codes, factor

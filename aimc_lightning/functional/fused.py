@@ -1,0 +1,335 @@
+"""One tile on the CPU with all element-wise work in four kernels.
+
+The arithmetic is that of :mod:`.crossbar` and :mod:`.mvm`, which define it. The kernels know the
+standard effects only, and need numba.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from aimc_lightning.functional.cpu_blocks import Blocks
+from aimc_lightning.functional.cpu_gradients import enter_backward, leave_backward
+from aimc_lightning.functional.cpu_jit import run_in_threads
+from aimc_lightning.functional.cpu_kernels import (
+    InputArrays,
+    InputNumbers,
+    OutputArrays,
+    OutputNumbers,
+    OutputVectors,
+    ProductArrays,
+    convert_inputs,
+    convert_outputs,
+)
+from aimc_lightning.functional.cpu_layout import Border, border, dense, flat_array
+from aimc_lightning.functional.cpu_product import RowProduct
+from aimc_lightning.functional.crossbar import CrossbarWeights, Periphery
+from aimc_lightning.functional.product import ConvProduct, LinearProduct, Product
+
+_MAX_STEPS = 2 * 32767  # codes are kept as 16-bit integers at most
+
+
+def can_fuse(x: Tensor, weights: CrossbarWeights, periphery: Periphery, product: Product) -> bool:
+    """Return whether the kernels serve this tile and these inputs.
+
+    Example:
+        >>> x, weights = torch.ones(1, 2), CrossbarWeights(torch.ones(3, 2), 2)
+        >>> can_fuse(x, weights, Periphery(), LinearProduct())
+        False
+    """
+    plain = type(x) in (Tensor, torch.nn.Parameter) and x.device.type == "cpu" and x.numel() > 0
+    return (
+        plain
+        and type(product) in (LinearProduct, ConvProduct)
+        and not torch.compiler.is_compiling()
+        and x.dtype == weights.weight.dtype == torch.float32
+        and weights.negative is None
+        and all(
+            auxiliary is None or auxiliary.dtype == torch.bfloat16
+            for auxiliary in (weights.magnitude, weights.positioned, weights.squares)
+        )
+        and _only_standard_effects(periphery)
+    )
+
+
+def _only_standard_effects(p: Periphery) -> bool:
+    converters = (
+        p.clip_input
+        and p.dac_steps is not None
+        and p.dac_steps <= _MAX_STEPS
+        and p.adc_steps is not None
+        and p.adc_steps <= _MAX_STEPS
+        and not (p.dac_stochastic or p.adc_stochastic)
+    )
+    return (
+        converters
+        and p.input_asymmetry == p.input_noise_std == p.output_asymmetry == p.r_series == 0
+        and p.v_offset is None
+        and p.steepness is None
+        and p.noise_management == p.bound_management == "none"
+    )
+
+
+def _code_dtype(steps: int | None) -> torch.dtype:
+    return torch.int8 if steps is not None and steps <= 254 else torch.int16
+
+
+class DacOutput(NamedTuple):
+    """What leaves the DAC, in rows ``(rows, in_channels)``: codes in several types.
+
+    ``magnitude`` and ``squares`` meet the same weights and therefore lie behind each other in
+    ``pair``; ``saved`` are small integers for the backward pass.
+    """
+
+    codes: Tensor
+    saved: Tensor | None
+    coarse: Tensor | None
+    pair: Tensor | None
+
+
+def _dac(
+    inputs: Border, p: Periphery, inverse_range: float, weights: CrossbarWeights, keep: bool
+) -> DacOutput:
+    blocks = inputs.blocks
+    shape = blocks.rows, blocks.channels
+    drops, reads = weights.positioned is not None, weights.squares is not None
+    half = torch.bfloat16
+    out = DacOutput(
+        torch.empty(shape),
+        torch.empty(shape, dtype=_code_dtype(p.dac_steps)) if keep else None,
+        torch.empty(shape, dtype=half) if drops else None,
+        torch.empty(drops + reads, *shape, dtype=half) if drops or reads else None,
+    )
+    magnitude = out.pair[0] if drops and out.pair is not None else None
+    squares = out.pair[-1] if reads and out.pair is not None else None
+    arrays = InputArrays(
+        flat_array(out.codes),
+        flat_array(out.saved, np.int8),
+        flat_array(out.coarse),
+        flat_array(magnitude),
+        flat_array(squares),
+    )
+    x, numbers = flat_array(inputs.flat), InputNumbers(inverse_range, (p.dac_steps or 0) / 2)
+    run_in_threads(
+        lambda first, last: convert_inputs(x, blocks, numbers, arrays, first, last),
+        blocks.count,
+        blocks.elements,
+    )
+    return out
+
+
+class Products(NamedTuple):
+    """Products of one tile, in rows ``(rows, out_channels)``; see ``ProductArrays``."""
+
+    z: Tensor
+    current: Tensor | None
+    weighted: Tensor | None
+    squares: Tensor | None
+
+
+def _products(dac: DacOutput, weights: CrossbarWeights, product: RowProduct) -> Products:
+    z = product.forward(dac.codes, weights.weight)
+    weighted = current = squares = None
+    if weights.positioned is not None and dac.coarse is not None:
+        weighted = product.forward(dac.coarse, weights.positioned)
+    if dac.pair is not None:
+        if weights.magnitude is weights.squares:
+            # One product of twice the rows reads the weights once.
+            current, squares = product.forward(dac.pair.flatten(0, 1), weights.magnitude).chunk(2)
+        else:
+            if weights.magnitude is not None:
+                current = product.forward(dac.pair[0], weights.magnitude)
+            if weights.squares is not None:
+                squares = product.forward(dac.pair[-1], weights.squares)
+    return Products(z, current, weighted, squares)
+
+
+def _adc(
+    products: Products, out: Border, p: Periphery, vectors: OutputVectors, numbers: OutputNumbers
+) -> Tensor:
+    blocks = out.blocks
+    codes = torch.empty(blocks.rows, blocks.channels, dtype=_code_dtype(p.adc_steps))
+    inside = ProductArrays(*(flat_array(x) for x in products))
+    outside = OutputArrays(flat_array(out.flat), flat_array(codes))
+    run_in_threads(
+        lambda first, last: convert_outputs(inside, blocks, numbers, vectors, outside, first, last),
+        blocks.count,
+        blocks.elements,
+    )
+    return codes
+
+
+def _per_block(vector: Tensor, blocks: Blocks) -> np.ndarray:
+    return flat_array(vector.detach().repeat(blocks.run))
+
+
+def _output_numbers(
+    p: Periphery, in_features: int, generator: torch.Generator | None
+) -> OutputNumbers:
+    step = 2 / (p.dac_steps or 1)
+    seed = 0
+    if p.output_noise_std > 0 or p.read_noise_std > 0:
+        seed = int(torch.randint(0, 2**63 - 1, (), generator=generator))
+    return OutputNumbers(
+        step=step,
+        current_factor=in_features * step / p.ir_drop_g_ratio,
+        ir_drop_scale=p.ir_drop_scale * step,
+        read_variance=(p.read_noise_std * step) ** 2,
+        levels=1 / p.adc_step,
+        code_limit=p.code_limit or 0.0,
+        k0=seed & 0xFFFFFFFF,
+        k1=seed >> 32,
+    )
+
+
+def _noise_variance(p: Periphery, scale: Tensor) -> Tensor | None:
+    """Return the variance of the output noise per output, ``None`` without any noise."""
+    if p.output_noise_std <= 0 and p.read_noise_std <= 0:
+        return None
+    if p.output_noise_factor is None:
+        return torch.full_like(scale, p.output_noise_std**2)
+    return (p.output_noise_factor.to(scale) * p.output_noise_std).square()
+
+
+class FusedOutput(NamedTuple):
+    """Outputs of a tile, and what its backward pass needs.
+
+    ``codes`` of the ADC have the shape of ``y``; ``dac_codes`` are in rows.
+    """
+
+    y: Tensor
+    codes: Tensor
+    dac_codes: Tensor | None
+
+
+def fused_forward(
+    x: Tensor,
+    weights: CrossbarWeights,
+    periphery: Periphery,
+    product: Product,
+    input_range: Tensor,
+    output_scale: Tensor,
+    *,
+    keep: bool,
+    generator: torch.Generator | None = None,
+) -> FusedOutput:
+    """Return the digital outputs of a tile.
+
+    Args:
+        x: Inputs, ``(..., in_features)`` or ``(batch, channels, *space)``, float32.
+        weights: Weights of the tile.
+        periphery: Numbers of the signal chain.
+        product: How inputs meet weights.
+        input_range: Range c, positive scalar tensor.
+        output_scale: Digital units per normalised weight, ``(out,)``.
+        keep: Whether a backward pass follows.
+        generator: Random numbers; torch's own if ``None``.
+
+    Returns:
+        Outputs, in the memory layout of ``x``, and codes.
+    """
+    p = periphery
+    inputs = border(x, product)
+    rows = RowProduct(product, x.shape, weights.weight)
+    dac = _dac(inputs, p, (1 / input_range).item(), weights, keep)
+    products = _products(dac, weights, rows)
+    y, outputs = dense(rows.output_shape, product, in_rows=inputs.in_rows)
+    variance = _noise_variance(p, output_scale)
+    vectors = OutputVectors(
+        _per_block(output_scale * (input_range * p.adc_step), outputs.blocks),
+        flat_array(None, np.float32) if variance is None else _per_block(variance, outputs.blocks),
+    )
+    codes = _adc(products, outputs, p, vectors, _output_numbers(p, weights.in_features, generator))
+    return FusedOutput(y, rows.from_rows(codes), dac.saved)
+
+
+class FusedGradients(NamedTuple):
+    """Gradients of a tile before the scales of weight, input range and output scale.
+
+    ``x`` has the shape of the inputs and ``weight`` of the normalised weight; ``per_output`` is the
+    sum of gradient times ADC code, ``(out,)``; ``widening`` the sum of the gradients that widen the
+    input range, and ``outside`` the share of inputs on or beyond it, both scalar.
+    """
+
+    x: Tensor | None
+    weight: Tensor | None
+    per_output: Tensor | None
+    widening: Tensor | None
+    outside: Tensor | None
+
+
+def fused_backward(
+    grad_y: Tensor,
+    x: Tensor,
+    weight: Tensor,
+    forward: FusedOutput,
+    scales: tuple[Tensor, Tensor],
+    periphery: Periphery,
+    product: Product,
+    needs: tuple[bool, bool, bool],
+) -> FusedGradients:
+    """Return the gradients of :func:`fused_forward`.
+
+    Args:
+        grad_y: Gradient of the outputs.
+        x: Inputs.
+        weight: Normalised weights of the tile.
+        forward: Result of the forward pass; ``y`` is not used.
+        scales: Input range, positive scalar tensor, and output scale, ``(out,)``.
+        periphery: Numbers of the signal chain.
+        product: How inputs meet weights.
+        needs: Whether to return the gradients of inputs or range, of weight, and of output scale.
+    """
+    input_range, output_scale = scales
+    rows = RowProduct(product, x.shape, weight)
+    limit = periphery.code_limit or 0.0
+    grad, per_output = _enter(
+        border(grad_y, product), rows.to_rows(forward.codes), output_scale, limit, needs[2]
+    )
+    dac_codes = forward.dac_codes
+    assert dac_codes is not None
+    grad_rows, grad_w = rows.backward(grad, dac_codes.float(), weight, needs[:2])
+    if grad_rows is None:
+        return FusedGradients(None, grad_w, per_output, None, None)
+    inputs = border(x, product)
+    grad_x, sums = _leave(inputs, grad_rows, x.shape, product, (1 / input_range).item())
+    outside = sums[1] / inputs.blocks.elements
+    return FusedGradients(grad_x, grad_w, per_output, sums[0], outside)
+
+
+def _enter(
+    grads: Border, codes: Tensor, output_scale: Tensor, limit: float, with_sums: bool
+) -> tuple[Tensor, Tensor | None]:
+    blocks = grads.blocks
+    grad = torch.empty(blocks.rows, blocks.channels)
+    sums = torch.empty(blocks.count, blocks.channels) if with_sums else None
+    flat, flat_codes = flat_array(grads.flat), flat_array(codes)
+    scale, out = _per_block(output_scale, blocks), (flat_array(grad), flat_array(sums, np.float32))
+    run_in_threads(
+        lambda first, last: enter_backward(
+            flat, blocks, flat_codes, scale, limit, out, first, last
+        ),
+        blocks.count,
+        blocks.elements,
+    )
+    return grad, None if sums is None else sums.sum(0)
+
+
+def _leave(
+    inputs: Border, grad: Tensor, shape: torch.Size, product: Product, inverse_range: float
+) -> tuple[Tensor, Tensor]:
+    blocks = inputs.blocks
+    grad_x, outside = dense(shape, product, in_rows=inputs.in_rows)
+    sums = torch.empty(blocks.count, 2, dtype=torch.float64)
+    flat, flat_grad = flat_array(inputs.flat), flat_array(grad)
+    out = flat_array(outside.flat), flat_array(sums)
+    run_in_threads(
+        lambda first, last: leave_backward(
+            flat, blocks, flat_grad, inverse_range, out, first, last
+        ),
+        blocks.count,
+        blocks.elements,
+    )
+    return grad_x, sums.sum(0).float()

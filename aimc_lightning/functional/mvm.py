@@ -1,0 +1,228 @@
+"""The product of one tile as layers call it: digital scales around the crossbar, and the gradient."""
+
+from contextlib import nullcontext
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from aimc_lightning.functional.crossbar import CrossbarWeights, Periphery, dac_codes, managed_codes
+from aimc_lightning.functional.input_range import input_range_gradient, range_step
+from aimc_lightning.functional.product import Product
+
+try:
+    from aimc_lightning.functional.fused import (
+        FusedOutput,
+        can_fuse,
+        fused_backward,
+        fused_forward,
+    )
+
+    HAS_KERNELS = True
+except ImportError:  # no numba: the readable chain serves alone
+    HAS_KERNELS = False
+
+
+class _AnalogMVM(torch.autograd.Function):
+    """Forward through the crossbar; backward as of an ideal product with straight-through converters."""
+
+    @staticmethod
+    def forward(  # noqa: PLR0913 - autograd takes every tensor as an argument
+        ctx: Any,  # noqa: ANN401 - torch's own context object
+        x: Tensor,
+        weight: Tensor,
+        input_range: Tensor,
+        out_scale: Tensor,
+        mapping_scale: Tensor,
+        weights: CrossbarWeights,
+        periphery: Periphery,
+        product: Product,
+        generator: torch.Generator | None,
+    ) -> Tensor:
+        dtype = weights.weight.dtype
+        width = input_range.detach().abs().to(dtype)
+        codes, factor = managed_codes(
+            x.to(dtype) * (1 / width), weights, periphery, product, generator=generator
+        )
+        scale = _output_scale(out_scale, mapping_scale, weights.weight)
+        y = codes * product.per_output(scale * (width * periphery.adc_step))
+        if factor is not None:
+            y = y * factor
+        if any(ctx.needs_input_grad):
+            ctx.save_for_backward(
+                x, input_range, out_scale, mapping_scale, weights.weight,
+                _compact(codes, periphery), factor,
+            )  # fmt: skip
+            ctx.periphery, ctx.product = periphery, product
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, grad_y: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ANN401
+        x, input_range, out_scale, mapping_scale, weight, compact, factor = ctx.saved_tensors
+        p, product = ctx.periphery, ctx.product
+        need_x, need_weight, need_range, need_scale = ctx.needs_input_grad[:4]
+        dtype = weight.dtype
+        width = input_range.abs().to(dtype)
+        grad, codes = grad_y.to(dtype), compact.to(dtype)
+        grad_x = grad_range = grad_scale = None
+        if need_scale:
+            outputs = codes * grad  # not in place: without an ADC these are the saved codes
+            outputs = outputs if factor is None else outputs * factor
+            per_output = product.reduce_to_outputs(outputs) * (p.adc_step * width)
+            grad_scale = (per_output * mapping_scale).sum_to_size(out_scale.shape)
+        if p.code_limit is not None:
+            grad = torch.ops.aten.hardtanh_backward(grad, codes, -p.code_limit, p.code_limit)
+        grad = grad * product.per_output(_output_scale(out_scale, mapping_scale, weight))
+        relative = x.to(dtype) * (1 / width)
+        if factor is not None:
+            relative = relative / factor
+        x_hat, step = dac_codes(relative.clone(), _ideal_dac(p), None)
+        x_hat = x_hat if factor is None else x_hat * factor
+        grad_clipped, grad_w = product.backward(
+            grad, x_hat, weight, (need_x or need_range, need_weight)
+        )
+        grad_w = _logical_gradient(grad_w, width * step, mapping_scale)
+        if grad_clipped is not None:
+            grad_x = grad_clipped
+            if p.clip_input:
+                grad_x = torch.ops.aten.hardtanh_backward(grad_clipped, relative, -1.0, 1.0)
+            if need_range:
+                grad_range = input_range.sign() * input_range_gradient(
+                    width, relative, grad_clipped - grad_x,
+                    decay=p.decay, min_percentage=p.min_percentage,
+                )  # fmt: skip
+            grad_x = grad_x.to(x.dtype)
+        return grad_x, grad_w, grad_range, grad_scale, None, None, None, None, None
+
+
+class _FusedMVM(torch.autograd.Function):
+    """The same with the CPU kernels of :mod:`.fused`."""
+
+    @staticmethod
+    def forward(ctx: Any, *args: Any) -> Tensor:  # noqa: ANN401 - as in _AnalogMVM
+        x, _, input_range, out_scale, mapping_scale, weights, periphery, product, generator = args
+        result = fused_forward(
+            x, weights, periphery, product, input_range.detach().abs(),
+            _output_scale(out_scale, mapping_scale, weights.weight),
+            keep=any(ctx.needs_input_grad), generator=generator,
+        )  # fmt: skip
+        if any(ctx.needs_input_grad):
+            ctx.save_for_backward(
+                x, input_range, out_scale, mapping_scale, weights.weight,
+                result.codes, result.dac_codes,
+            )  # fmt: skip
+            ctx.periphery, ctx.product = periphery, product
+        return result.y
+
+    @staticmethod
+    def backward(ctx: Any, grad_y: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ANN401
+        x, input_range, out_scale, mapping_scale, weight, codes, dac_codes = ctx.saved_tensors
+        p, product = ctx.periphery, ctx.product
+        need_x, need_weight, need_range, need_scale = ctx.needs_input_grad[:4]
+        if torch.is_grad_enabled():  # for a gradient of the gradient autograd must see each step
+            return _AnalogMVM.backward(_readable(ctx), grad_y)
+        width = input_range.abs()
+        grads = fused_backward(
+            grad_y, x, weight, FusedOutput(grad_y, codes, dac_codes),
+            (width, _output_scale(out_scale, mapping_scale, weight)), p, product,
+            (need_x or need_range, need_weight, need_scale),
+        )  # fmt: skip
+        grad_range = grad_scale = None
+        if grads.per_output is not None:
+            per_output = grads.per_output * (p.adc_step * width)
+            grad_scale = (per_output * mapping_scale).sum_to_size(out_scale.shape)
+        if need_range and grads.widening is not None and grads.outside is not None:
+            grad_range = input_range.sign() * range_step(
+                width, grads.widening, grads.outside, p.decay, p.min_percentage
+            )
+        grad_w = _logical_gradient(grads.weight, width * (2 / (p.dac_steps or 1)), mapping_scale)
+        return grads.x, grad_w, grad_range, grad_scale, None, None, None, None, None
+
+
+def _readable(ctx: Any) -> SimpleNamespace:  # noqa: ANN401 - torch's own context object
+    """Return the context of a fused forward pass as the readable backward pass expects it."""
+    *tensors, _ = ctx.saved_tensors
+    return SimpleNamespace(
+        saved_tensors=(*tensors, None),
+        periphery=ctx.periphery,
+        product=ctx.product,
+        needs_input_grad=ctx.needs_input_grad,
+    )
+
+
+def _logical_gradient(grad: Tensor | None, scale: Tensor, mapping_scale: Tensor) -> Tensor | None:
+    """Return the gradient of the logical weight from that of the product with DAC codes.
+
+    That one is of the normalised weight times the mapping scale.
+    """
+    if grad is None:
+        return None
+    to_logical = (scale / mapping_scale).expand(grad.shape[0])
+    return grad * to_logical.view(-1, *(1,) * (grad.dim() - 1))
+
+
+def _output_scale(out_scale: Tensor, mapping_scale: Tensor, weight: Tensor) -> Tensor:
+    return (out_scale.detach() * mapping_scale).to(weight.dtype).expand(weight.shape[0])
+
+
+def _ideal_dac(p: Periphery) -> Periphery:
+    return p._replace(input_asymmetry=0.0, input_noise_std=0.0, dac_stochastic=False)
+
+
+def _compact(codes: Tensor, p: Periphery) -> Tensor:
+    """Return the codes in the smallest type that holds them, for the backward pass."""
+    if p.adc_steps is None:
+        return codes
+    return codes.to(torch.int8 if p.adc_steps <= 254 else torch.int32)
+
+
+def analog_mvm(  # noqa: PLR0913 - the four learned tensors of a tile and what it is made of
+    x: Tensor,
+    weight: Tensor,
+    input_range: Tensor,
+    out_scale: Tensor,
+    mapping_scale: Tensor,
+    weights: CrossbarWeights,
+    periphery: Periphery,
+    product: Product,
+    *,
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    r"""Return the digital output of one tile, ``gamma s c ADC(crossbar(DAC(x / c)))``.
+
+    The gradient is that of an ideal product with the disturbed weights: converters pass it straight
+    through, it is zero where the input lies on or beyond the input range and where the output hit the
+    bound. The gradient of ``weight`` is with respect to the logical weight (a plain SGD step changes
+    it by the learning rate times ``dy^T x``). The input range follows
+    :func:`~aimc_lightning.functional.input_range.input_range_gradient`.
+
+    Args:
+        x: Inputs, ``(..., in_features)`` or ``(batch, channels, *space)``.
+        weight: Logical weights in digital units, ``(out, in / groups, *kernel)``; only its gradient
+            is used.
+        input_range: Range c, scalar tensor, in units of ``x``.
+        out_scale: Learned output scale gamma, ``(out,)`` or ``(1,)``, dimensionless.
+        mapping_scale: Mapping scale s, ``(out,)`` or ``(1,)``, digital units per normalised weight.
+        weights: Normalised weights as they act in this pass.
+        periphery: Numbers of the signal chain.
+        product: How inputs meet weights.
+        generator: Random numbers; torch's own if ``None``.
+
+    Returns:
+        Outputs in digital units; the type of ``x``, or autocast's where that is on. The chain itself
+        runs in at least float32, since half precision would change converter codes.
+
+    Source:
+        IBM/aihwkit, ``src/aihwkit/simulator/tiles/periphery.py``, ``pre_forward`` to
+        ``post_backward``.
+    """
+    device = x.device.type
+    autocast = torch.is_autocast_enabled(device)
+    fused = HAS_KERNELS and can_fuse(x, weights, periphery, product)
+    function = _FusedMVM if fused else _AnalogMVM
+    with torch.autocast(device, enabled=False) if autocast else nullcontext():
+        y = function.apply(
+            x, weight, input_range, out_scale, mapping_scale, weights, periphery, product, generator
+        )
+    return y.to(torch.get_autocast_dtype(device) if autocast else x.dtype)

@@ -1,0 +1,1 @@
+"""How the library plugs into the Lightning Trainer."""

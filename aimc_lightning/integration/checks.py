@@ -1,0 +1,64 @@
+"""Combinations of Trainer, module and callbacks that would fail without a word: found at set-up."""
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import StochasticWeightAveraging, WeightAveraging
+from lightning.pytorch.strategies.launchers import _MultiProcessingLauncher
+
+from aimc_lightning.nn.base import analog_layers
+
+
+def check_trainer(
+    trainer: Trainer, callback: Callback, module: LightningModule, stage: str
+) -> None:
+    """Raise if a run could not give the analog model the user expects.
+
+    Args:
+        trainer: The Trainer in its ``setup``.
+        callback: The ``AnalogTraining`` callback that asks.
+        module: The Trainer's module, analog already if it was converted before.
+        stage: Lightning's stage, ``"fit"``, ``"validate"``, ``"test"`` or ``"predict"``.
+
+    Raises:
+        ValueError: Says what to change.
+    """
+    if stage != "fit" or analog_layers(module):
+        _check_manual_distillation(callback, module)
+        return
+    _check_weight_averaging(trainer, callback)
+    _check_manual_distillation(callback, module)
+    if isinstance(trainer.strategy.launcher, _MultiProcessingLauncher):
+        raise ValueError(
+            "This strategy starts its processes by fork or spawn: the analog weights would stay in "
+            "the workers and the module here would remain digital. Convert before fit, with "
+            "convert_to_analog(module, ...), or launch with strategy='ddp'."
+        )
+
+
+def _check_weight_averaging(trainer: Trainer, callback: Callback) -> None:
+    callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
+    for other in callbacks:
+        name = type(other).__name__
+        if isinstance(other, StochasticWeightAveraging):
+            raise ValueError(
+                f"{name} copies the module before its layers become analog. Use "
+                "WeightAveraging or EMAWeightAveraging, listed after AnalogTraining, or convert "
+                "the module with convert_to_analog before fit."
+            )
+        if other is callback:
+            continue
+        before = callbacks.index(other) < callbacks.index(callback)
+        if isinstance(other, WeightAveraging) and before:
+            raise ValueError(
+                f"{name} is listed before {type(callback).__name__} and would average a digital "
+                f"copy. List it after: callbacks=[{type(callback).__name__}(...), {name}(...)]."
+            )
+
+
+def _check_manual_distillation(callback: Callback, module: LightningModule) -> None:
+    wanted = getattr(callback, "distillation", None) is not None
+    if wanted and not module.automatic_optimization:
+        raise ValueError(
+            "Distillation adds to the loss that training_step returns; with "
+            "automatic_optimization=False nothing is done with that loss. Compute the distillation "
+            "term in your training_step, or use automatic optimization."
+        )

@@ -1,0 +1,68 @@
+"""State of every random number generator of one process, as plain tensors and numbers."""
+
+import random
+from typing import Any
+
+import numpy as np
+import torch
+
+
+def random_state() -> dict[str, Any]:
+    """Return the state of the generators of torch (CPU and CUDA), NumPy and Python.
+
+    Returns:
+        A dict of tensors, lists, numbers and strings only, so that a checkpoint which holds it
+        still loads with ``weights_only=True``.
+
+    Example:
+        >>> before = random_state()
+        >>> first = torch.rand(1)
+        >>> set_random_state(before)
+        >>> bool(first == torch.rand(1))
+        True
+    """
+    version, internal, gauss = random.getstate()
+    # The legacy NumPy generator is what np.random.shuffle and many augmentations use.
+    legacy: tuple[Any, ...] = np.random.get_state(legacy=True)  # type: ignore[assignment]  # noqa: NPY002
+    name, keys, position, has_gauss, cached = legacy
+    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []
+    return {
+        "torch": torch.get_rng_state(),
+        "cuda": list(cuda),
+        "python": [version, list(internal), gauss],
+        "numpy": [str(name), torch.from_numpy(keys.astype(np.int64)), position, has_gauss, cached],
+    }
+
+
+def set_random_state(state: dict[str, Any]) -> None:
+    """Put the generators of this process back to a state from :func:`random_state`.
+
+    Args:
+        state: What :func:`random_state` returned, possibly after a round trip through a file.
+    """
+    torch.set_rng_state(state["torch"].cpu())
+    if state["cuda"] and torch.cuda.is_available():
+        visible = min(len(state["cuda"]), torch.cuda.device_count())
+        torch.cuda.set_rng_state_all([s.cpu() for s in state["cuda"][:visible]])
+    version, internal, gauss = state["python"]
+    random.setstate((version, tuple(internal), gauss))
+    name, keys, position, has_gauss, cached = state["numpy"]
+    np.random.set_state(  # noqa: NPY002
+        (name, keys.cpu().numpy().astype(np.uint32), position, has_gauss, cached)
+    )
+
+
+def gather_random_states(state: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the states of all processes of a distributed run, by rank.
+
+    Args:
+        state: State of this process.
+
+    Returns:
+        One entry without distributed training; otherwise one per rank, the same list on each.
+    """
+    if not torch.distributed.is_available() or not torch.distributed.is_initialized():
+        return [state]
+    states: list[Any] = [None] * torch.distributed.get_world_size()
+    torch.distributed.all_gather_object(states, state)
+    return states

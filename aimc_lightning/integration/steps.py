@@ -1,0 +1,85 @@
+"""What happens to the analog layers between optimizer steps."""
+
+import torch
+from lightning.pytorch import LightningModule, Trainer
+from torch import Tensor
+
+from aimc_lightning.integration.schedule import NoiseSchedule
+from aimc_lightning.nn.base import (
+    analog_tiles,
+    clip_weights_,
+    redraw_weight_noise_,
+    set_noise_scale_,
+)
+from aimc_lightning.tiles.tile import AnalogTile
+
+
+class StepControl:
+    """Clips weights, draws held noise anew, follows the schedule.
+
+    Args:
+        schedule: Course of noise and input ranges.
+    """
+
+    def __init__(self, schedule: NoiseSchedule) -> None:
+        self.schedule = schedule
+        self.last_step = 0
+        self._position: int | None = None
+        self._frozen_ranges: dict[str, Tensor] = {}
+        self._initializing: list[AnalogTile] = []
+
+    def start(self) -> None:
+        """Forget the previous run, so that the schedule is applied anew."""
+        self._position = None
+        self._frozen_ranges = {}
+
+    def after_batch(self, trainer: Trainer, module: LightningModule) -> None:
+        """Clip and redraw if an optimizer step was made since the last call.
+
+        Steps count, not batches: with accumulated gradients most batches change no weight.
+        """
+        _average_input_ranges_(self._initializing)
+        if trainer.global_step <= self.last_step:
+            return
+        self.last_step = trainer.global_step
+        clip_weights_(module)
+        redraw_weight_noise_(module)
+        if self._frozen_ranges:
+            with torch.no_grad():
+                for name, parameter in module.named_parameters():
+                    if name in self._frozen_ranges:
+                        parameter.copy_(self._frozen_ranges[name])
+
+    def before_batch(self, trainer: Trainer, module: LightningModule) -> None:
+        """Set the noise of the running epoch or step, and freeze input ranges when it is time."""
+        self._initializing = [t for t in analog_tiles(module).values() if t.initializing]
+        by_epoch = self.schedule.unit == "epoch"
+        position = trainer.current_epoch if by_epoch else trainer.global_step
+        if position == self._position:
+            return
+        self._position = position
+        set_noise_scale_(module, self.schedule.factor(position))
+        if self.schedule.input_range_is_frozen(position) and not self._frozen_ranges:
+            # Put back after each step rather than requires_grad_(False), which DDP does not allow
+            # in the middle of a run.
+            self._frozen_ranges = {
+                name: parameter.detach().clone()
+                for name, parameter in module.named_parameters()
+                if name.endswith(".input_range")
+            }
+
+
+def _average_input_ranges_(tiles: list[AnalogTile]) -> None:
+    """Make ranges that each process has set from its own batch the same on all of them.
+
+    DDP keeps parameters equal only by equal gradients; these were written directly.
+    """
+    distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
+    if not tiles or not distributed or torch.distributed.get_world_size() == 1:
+        return
+    with torch.no_grad():
+        ranges = torch.stack([tile.input_range for tile in tiles])
+        torch.distributed.all_reduce(ranges)
+        ranges /= torch.distributed.get_world_size()
+        for tile, value in zip(tiles, ranges, strict=True):
+            tile.input_range.copy_(value)

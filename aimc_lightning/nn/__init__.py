@@ -1,0 +1,1 @@
+"""Analog layers that keep the names and units of their digital layers."""

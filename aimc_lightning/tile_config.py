@@ -1,0 +1,157 @@
+"""Settings of mapping, training noise, clipping and chips. ``None`` or zero switches an effect off."""
+
+import math
+from dataclasses import dataclass, field
+from typing import Literal, get_args
+
+from aimc_lightning.checks import check_choice, check_count, check_range
+from aimc_lightning.devices.base import Device
+from aimc_lightning.devices.converter_base import ConductanceConverter
+from aimc_lightning.devices.converters import SinglePair
+from aimc_lightning.devices.pcm import PCMDevice
+from aimc_lightning.functional.noise import PCM_COEFFICIENTS_US, WeightNoiseType
+
+
+@dataclass(frozen=True)
+class MappingConfig:
+    """How a weight matrix is cut into tiles and scaled to normalised weights.
+
+    Example:
+        >>> MappingConfig(max_inputs=256).max_outputs
+        512
+
+    Attributes:
+        max_inputs: Rows of a crossbar; 0 is no limit.
+        max_outputs: Columns of a crossbar; 0 is no limit.
+        weight_scaling: ``column``: each column uses the whole conductance range; ``tile``: one
+            scale for a tile.
+        omega: Normalised weight given to the largest weight.
+        learn_out_scale: Train a digital factor per ``column`` or ``tile``; ``None`` trains none.
+        conv_split: ``channel`` cuts convolutions between channels and runs them as native
+            convolutions; ``unfold`` cuts the unfolded patch anywhere, as the default layer of
+            IBM/aihwkit.
+    """
+
+    max_inputs: int = 512
+    max_outputs: int = 512
+    weight_scaling: Literal["column", "tile"] = "column"
+    omega: float = 1.0
+    learn_out_scale: Literal["column", "tile"] | None = "column"
+    conv_split: Literal["channel", "unfold"] = "channel"
+
+    def __post_init__(self) -> None:
+        for name in ("max_inputs", "max_outputs"):
+            check_count(self, name)
+        check_choice(self, "weight_scaling", ("column", "tile"))
+        check_choice(self, "learn_out_scale", ("column", "tile", None))
+        check_choice(self, "conv_split", ("channel", "unfold"))
+        check_range(self, "omega", 1e-9, 1)
+
+
+@dataclass(frozen=True)
+class WeightNoiseConfig:
+    """Noise on the weights during hardware-aware training; never in evaluation.
+
+    Example:
+        >>> WeightNoiseConfig(type="additive", std=0.06).drop_connect
+        0.0
+
+    Attributes:
+        type: Law of the noise, see :func:`~aimc_lightning.functional.noise.noisy_weight`.
+        std: Standard deviation; for ``pcm`` the multiple of the standard programming noise.
+        drop_connect: Chance that a weight is set to zero.
+        resolution: Step of the discretising types, relative to the largest weight.
+        coefficients: Polynomial of the types ``pcm``, ``programming`` and ``polynomial``.
+        t_inference_s: Time for which ``pcm`` adds the spread of drift and 1/f noise; 0: none.
+        draw: ``forward``: anew in each forward pass; ``step``: kept until the optimizer stepped,
+            which callback, strategy or ``redraw_weight_noise_`` tell.
+    """
+
+    type: WeightNoiseType = "pcm"
+    std: float = 3.0
+    drop_connect: float = 0.0
+    resolution: float = 0.0
+    coefficients: tuple[float, ...] = PCM_COEFFICIENTS_US
+    t_inference_s: float = 0.0
+    draw: Literal["forward", "step"] = "forward"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "coefficients", tuple(float(c) for c in self.coefficients))
+        check_choice(self, "type", get_args(WeightNoiseType))
+        check_choice(self, "draw", ("forward", "step"))
+        check_range(self, "std", 0)
+        check_range(self, "drop_connect", 0, 1)
+        check_range(self, "resolution", 0)
+        check_range(self, "t_inference_s", 0)
+        if not self.coefficients or not all(map(math.isfinite, self.coefficients)):
+            raise ValueError(
+                "WeightNoiseConfig.coefficients must be one or more finite numbers, got "
+                f"{self.coefficients!r}."
+            )
+        if self.type.startswith(("discretize", "dorefa")) and self.resolution == 0:
+            raise ValueError(
+                f"WeightNoiseConfig.type {self.type!r} needs a resolution above 0, for example "
+                "resolution=1/127."
+            )
+
+
+@dataclass(frozen=True)
+class ClipConfig:
+    """Clipping of weights after each optimizer step.
+
+    Example:
+        >>> ClipConfig(type="gaussian", sigma=2.5).value is None
+        True
+
+    Attributes:
+        type: ``fixed``: to ``value``; ``gaussian``: to ``sigma`` standard deviations of the tile;
+            ``channel_max``: to the mean over columns of the largest weight; ``None``: not at all.
+        sigma: Standard deviations kept by ``gaussian``.
+        value: Limit of ``fixed`` in normalised weights; a cap for the other types.
+    """
+
+    type: Literal["fixed", "gaussian", "channel_max"] | None = None
+    sigma: float = 2.5
+    value: float | None = None
+
+    def __post_init__(self) -> None:
+        check_choice(self, "type", ("fixed", "gaussian", "channel_max", None))
+        check_range(self, "sigma", 1e-6)
+        check_range(self, "value", 1e-9)
+        if self.type == "fixed" and self.value is None:
+            raise ValueError("ClipConfig.type 'fixed' needs a value, for example value=1.0.")
+
+
+@dataclass(frozen=True)
+class ChipConfig:
+    """How a chip is programmed, ages and is compensated; used in evaluation alone.
+
+    Example:
+        >>> ChipConfig(device=PCMDevice(drift_scale=2.0)).compensation
+        'global'
+
+    Attributes:
+        device: Memory device.
+        converter: How weights become conductances.
+        chain: ``pair`` keeps both conductances of a pair; ``collapsed`` turns programmed
+            conductances back into weights before drift, as IBM/aihwkit does.
+        compensation: Drift compensation: ``global``: one factor per tile from a read-out;
+            ``exact``: the same against the ideal weights; ``column``: one factor per column;
+            ``none``.
+    """
+
+    device: Device = field(default_factory=PCMDevice)
+    converter: ConductanceConverter = field(default_factory=SinglePair)
+    chain: Literal["pair", "collapsed"] = "pair"
+    compensation: Literal["global", "exact", "column", "none"] = "global"
+
+    def __post_init__(self) -> None:
+        check_choice(self, "chain", ("pair", "collapsed"))
+        check_choice(self, "compensation", ("global", "exact", "column", "none"))
+        if not isinstance(self.device, Device):
+            raise TypeError(f"ChipConfig.device must be a Device, got {self.device!r}.")
+        if not isinstance(self.converter, ConductanceConverter):
+            raise TypeError(
+                f"ChipConfig.converter must be a ConductanceConverter, got {self.converter!r}."
+            )
+        self.device.check_converter(self.converter)

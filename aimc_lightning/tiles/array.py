@@ -1,0 +1,163 @@
+"""The tiles of one layer: inputs are cut over rows of crossbars, partial sums added digitally."""
+
+import torch
+from torch import Tensor, nn
+
+from aimc_lightning.config import TileConfig
+from aimc_lightning.functional.product import LinearProduct, Product
+from aimc_lightning.tiles.mapping import split_sizes
+from aimc_lightning.tiles.tile import AnalogTile, PreparedTile
+
+
+class TileArray(nn.Module):
+    """All tiles of one weight matrix.
+
+    Args:
+        out_features: Outputs (columns of all crossbars beside each other).
+        in_sizes: Second-axis entries of the weight (features, or channels of one group) that each
+            row of crossbars takes.
+        config: Settings of the tiles.
+        groups: Groups of a convolution.
+        kernel_size: Elements of the kernel, 1 for linear layers.
+    """
+
+    def __init__(
+        self,
+        out_features: int,
+        in_sizes: list[int],
+        config: TileConfig,
+        *,
+        groups: int = 1,
+        kernel_size: int = 1,
+    ) -> None:
+        super().__init__()
+        self.config = config
+        self.in_sizes = in_sizes
+        self.groups = groups
+        self.kernel_size = kernel_size
+        self.out_sizes = split_sizes(out_features, config.mapping.max_outputs)
+        self.tiles = nn.ModuleList(AnalogTile(self.out_sizes, config) for _ in in_sizes)
+        #: Whether the array computes exactly what the digital layer does.
+        self.is_ideal = config_is_ideal(config)
+
+    @classmethod
+    def for_linear(cls, out_features: int, in_features: int, config: TileConfig) -> "TileArray":
+        """Return the tiles of a linear layer."""
+        sizes = split_sizes(in_features, config.mapping.max_inputs)
+        return cls(out_features, sizes, config)
+
+    @property
+    def crossbars(self) -> list[tuple[int, int]]:
+        """Rows and columns used in each crossbar."""
+        rows = [size * self.kernel_size for size in self.in_sizes]
+        return [(row, column) for row in rows for column in self.out_sizes]
+
+    @property
+    def programmed(self) -> bool:
+        """Whether a chip is present."""
+        return any(tile.chip is not None for tile in self.tiles)
+
+    @property
+    def bypass(self) -> bool:
+        """Whether the digital layer itself may run: nothing analog would change the result."""
+        return self.is_ideal and not self.programmed
+
+    def weight_parts(self, weight: Tensor) -> list[Tensor]:
+        """Return the logical weights of each tile, views along the second axis."""
+        return list(weight.split(self.in_sizes, 1)) if len(self.in_sizes) > 1 else [weight]
+
+    def input_parts(self, x: Tensor, product: Product) -> list[Tensor]:
+        """Return the inputs of each tile."""
+        if len(self.in_sizes) == 1:
+            return [x]
+        if isinstance(product, LinearProduct):
+            return list(x.split(self.in_sizes, -1))
+        grouped = x.unflatten(1, (self.groups, -1)).split(self.in_sizes, 2)
+        return [part.flatten(1, 2) for part in grouped]
+
+    def prepare(self, weight: Tensor) -> list[PreparedTile]:
+        """Return the weights of all tiles for one forward pass."""
+        parts = self.weight_parts(weight)
+        return [tile.prepare(part) for tile, part in zip(self.tiles, parts, strict=True)]
+
+    def forward(
+        self,
+        x: Tensor,
+        weight: Tensor,
+        product: Product,
+        prepared: list[PreparedTile] | None = None,
+    ) -> Tensor:
+        """Return the digital sum over the tiles, without bias.
+
+        Args:
+            x: Inputs, ``(..., in_features)`` or ``(batch, channels, *space)``.
+            weight: Logical weights, ``(out, in / groups, *kernel)``, in digital units.
+            product: How inputs meet weights.
+            prepared: From :meth:`prepare`, when one draw of noise serves several products.
+
+        Returns:
+            Outputs in digital units.
+
+        Raises:
+            TypeError: If the inputs are integers.
+        """
+        if not x.is_floating_point():
+            raise TypeError(
+                f"An analog layer takes floating-point inputs, got {x.dtype}; convert them, for "
+                "example with x.float()."
+            )
+        total: Tensor | None = None
+        ready = [None] * len(self.tiles) if prepared is None else prepared
+        xs, weights = self.input_parts(x, product), self.weight_parts(weight)
+        for tile, part, part_weight, state in zip(self.tiles, xs, weights, ready, strict=True):
+            y = tile(part, part_weight, product, state)
+            total = y if total is None else total + y
+        assert total is not None
+        return total
+
+    @torch.no_grad()
+    def clip_(self, weight: Tensor) -> None:
+        """Clip the logical weights of every tile in place."""
+        for tile, part in zip(self.tiles, self.weight_parts(weight), strict=True):
+            tile.clip_(part)
+
+    @torch.no_grad()
+    def effective_weight(self, weight: Tensor) -> Tensor:
+        """Return the weights of the digital layer with the learned output scales folded in."""
+        parts = []
+        for tile, part in zip(self.tiles, self.weight_parts(weight), strict=True):
+            scale = tile.out_scale.to(part.dtype).view(-1, *(1,) * (part.dim() - 1))
+            parts.append(part * scale)
+        return torch.cat(parts, 1)
+
+    def program_(self, weight: Tensor, generator: torch.Generator) -> None:
+        """Programme every tile with the present weights."""
+        for tile, part in zip(self.tiles, self.weight_parts(weight), strict=True):
+            tile.program_(part, generator)
+
+    def extra_repr(self) -> str:
+        """Return number and sizes of the tiles."""
+        return f"in_sizes={self.in_sizes}, out_sizes={self.out_sizes}"
+
+
+def config_is_ideal(config: TileConfig) -> bool:
+    """Return whether a tile without chip computes exactly the digital product.
+
+    Example:
+        >>> config_is_ideal(TileConfig())
+        False
+    """
+    off = config.distortion
+    return (
+        config.dac.bits is None
+        and config.dac.asymmetry == 0
+        and config.adc.bound is None
+        and config.adc.asymmetry == 0
+        and config.input_range.mode == "off"
+        and not config.input_range.per_vector
+        and config.noise.output_std == config.noise.read_std == config.noise.input_std == 0
+        and config.ir_drop.scale == 0
+        and off.out_nonlinearity == off.r_series == off.v_offset_std == off.polarity_std == 0
+        and (config.weight_noise.type == "none" and config.weight_noise.drop_connect == 0)
+        and config.mapping.learn_out_scale is None
+    )

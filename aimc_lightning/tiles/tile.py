@@ -1,0 +1,246 @@
+"""The crossbars that share one input vector, with their periphery."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from aimc_lightning.config import TileConfig
+from aimc_lightning.functional.clipping import (
+    channel_max_clip_bound,
+    clip_weights,
+    gaussian_clip_bound,
+)
+from aimc_lightning.functional.crossbar import CrossbarWeights, Periphery, crossbar_weights
+from aimc_lightning.functional.input_range import updated_input_range
+from aimc_lightning.functional.mvm import analog_mvm
+from aimc_lightning.functional.noise import drop_connect, noisy_weight
+from aimc_lightning.functional.nonlinearity import calibrated_slope
+from aimc_lightning.functional.product import Product
+from aimc_lightning.tiles.mapping import mapping_scale
+from aimc_lightning.tiles.programmed import ProgrammedTile
+
+
+class PreparedTile(NamedTuple):
+    """Weights of one tile as they act in one forward pass, with one draw of training noise."""
+
+    weights: CrossbarWeights
+    mapping_scale: Tensor
+    periphery: Periphery
+
+
+def build_periphery(config: TileConfig) -> Periphery:
+    """Return the plain numbers of the signal chain without any spread between columns.
+
+    Example:
+        >>> build_periphery(TileConfig()).dac_steps
+        254
+    """
+    ranges, noise, distortion = config.input_range, config.noise, config.distortion
+    bound = config.adc.bound
+    dynamic = ranges.mode == "dynamic"
+    steepness = None
+    slope: Tensor | float = 1.0
+    calibrated = distortion.r_series > 0 and distortion.slope_calibration > 0
+    if (distortion.out_nonlinearity > 0 or calibrated) and bound is not None:
+        steepness = torch.tensor([distortion.out_nonlinearity / bound])
+        slope = calibrated_slope(
+            steepness, distortion.r_series, distortion.slope_calibration, bound
+        ).item()
+    return Periphery(
+        clip_input=ranges.mode in ("learned", "fixed") or config.dac.bits is not None,
+        dac_steps=config.dac.steps,
+        dac_stochastic=config.dac.stochastic,
+        input_asymmetry=config.dac.asymmetry,
+        input_noise_std=noise.input_std,
+        ir_drop_scale=config.ir_drop.scale,
+        ir_drop_g_ratio=config.ir_drop.g_ratio,
+        r_series=distortion.r_series,
+        v_offset_w_min=distortion.v_offset_w_min,
+        read_noise_type=noise.read_type,
+        read_noise_std=noise.read_std,
+        steepness=steepness,
+        slope=slope,
+        output_noise_std=noise.output_std,
+        output_asymmetry=config.adc.asymmetry,
+        adc_steps=config.adc.steps,
+        adc_stochastic=config.adc.stochastic,
+        out_bound=bound,
+        noise_management="abs_max" if dynamic else ranges.noise_management,
+        nm_threshold=ranges.nm_threshold,
+        bound_management=ranges.bound_management,
+        decay=ranges.decay,
+        min_percentage=ranges.min_percentage,
+    )
+
+
+def _restore_initialization_(tile: "AnalogTile", _: object) -> None:
+    """Go on with the initialisation of the range, or not, as the loaded counter says."""
+    ranges = tile.config.input_range
+    tile.initializing = ranges.mode == "learned" and ranges.init_batches > 0
+    if not tile.range_batches.is_meta:
+        tile.check_initialization_()
+
+
+class AnalogTile(nn.Module):
+    """One row of crossbars: they share the inputs and their DACs, and differ in their outputs.
+
+    Crossbars beside each other see the same input vector, so one product serves all of them and one
+    input range is learned; mapping scales, drift compensation and programming are per crossbar.
+
+    Args:
+        out_sizes: Outputs of each crossbar.
+        config: Settings of the tile.
+    """
+
+    def __init__(self, out_sizes: list[int], config: TileConfig) -> None:
+        super().__init__()
+        self.out_sizes = out_sizes
+        self.config = config
+        self.periphery = build_periphery(config)
+        ranges = config.input_range
+        start = ranges.initial if ranges.mode in ("learned", "fixed") else 1.0
+        self.input_range = nn.Parameter(
+            torch.tensor(float(start)), requires_grad=ranges.mode == "learned"
+        )
+        learn = config.mapping.learn_out_scale
+        size = sum(out_sizes) if learn == "column" else 1
+        self.out_scale = nn.Parameter(torch.ones(size), requires_grad=learn is not None)
+        self.register_buffer("range_batches", torch.tensor(0))
+        self.range_batches: Tensor
+        # Off once enough batches were seen, so that a steady forward pass costs nothing for it.
+        self.initializing = ranges.mode == "learned" and ranges.init_batches > 0
+        self.register_load_state_dict_post_hook(_restore_initialization_)
+        self.noise_scale = 1.0
+        self.chip: ProgrammedTile | None = None
+        self._held: Tensor | None = None
+
+    def prepare(self, weight: Tensor, *, generator: torch.Generator | None = None) -> PreparedTile:
+        """Return the weights for one forward pass: normalised, with training noise if training.
+
+        Args:
+            weight: Logical weights, ``(out, in / groups, *kernel)``, in digital units.
+            generator: Random numbers; torch's own if ``None``.
+        """
+        if self.chip is not None and not self.training:
+            return PreparedTile(self.chip.weights, self.chip.output_scale, self.chip.periphery)
+        with torch.no_grad():
+            wide = weight if weight.dtype == torch.float64 else weight.float()
+            scale = mapping_scale(wide, self.config.mapping, self.out_sizes)
+            normalized = wide / scale.view(-1, *(1,) * (weight.dim() - 1))
+            if self.training and self.noise_scale > 0:
+                normalized = self._disturbed(normalized, generator)
+            return PreparedTile(
+                crossbar_weights(normalized, self.periphery), scale, self.periphery
+            )
+
+    def _disturbed(self, normalized: Tensor, generator: torch.Generator | None) -> Tensor:
+        noise = self.config.weight_noise
+        hold = noise.draw == "step"
+        if hold and self._held is not None:
+            return self._held
+        disturbed = noisy_weight(
+            normalized,
+            noise.type,
+            noise.std * self.noise_scale,
+            w_max=self.config.mapping.omega,
+            coefficients=noise.coefficients,
+            resolution=noise.resolution,
+            t_inference_s=noise.t_inference_s,
+            generator=generator,
+        )
+        disturbed = drop_connect(disturbed, noise.drop_connect, generator=generator)
+        if hold:
+            self._held = disturbed
+        return disturbed
+
+    def redraw_noise_(self) -> None:
+        """Forget the held training noise; the next forward pass draws anew."""
+        self._held = None
+
+    def forward(
+        self, x: Tensor, weight: Tensor, product: Product, prepared: PreparedTile | None = None
+    ) -> Tensor:
+        """Return the digital output of this row of crossbars, without bias.
+
+        Args:
+            x: Inputs, ``(..., in_features)`` or ``(batch, channels, *space)``.
+            weight: Logical weights, ``(out, in / groups, *kernel)``, in digital units.
+            product: How inputs meet weights.
+            prepared: Weights of this pass when they serve several products, as in a recurrent
+                layer; made here if ``None``.
+
+        Returns:
+            Outputs in digital units.
+        """
+        chip = None if self.training else self.chip
+        generator = None if chip is None else chip.generator
+        if prepared is None:
+            prepared = self.prepare(weight)
+        input_range: Tensor = self.input_range
+        if self.training and self.initializing:
+            self.initialize_range_(x)
+            # A copy, since a layer that runs twice changes the range between its backward passes.
+            input_range = self.input_range.clone()
+        return analog_mvm(
+            x, weight, input_range, self.out_scale, prepared.mapping_scale, prepared.weights,
+            prepared.periphery, product, generator=generator,
+        )  # fmt: skip
+
+    @torch.no_grad()
+    def initialize_range_(self, x: Tensor) -> None:
+        """Set the input range from one more batch of inputs, while it has not seen enough.
+
+        Args:
+            x: Inputs of this tile, any shape.
+        """
+        ranges = self.config.input_range
+        new, batches = updated_input_range(
+            self.input_range, self.range_batches, x, ranges.init_std_alpha
+        )
+        active = self.range_batches < ranges.init_batches
+        self.input_range.copy_(torch.where(active, new, self.input_range))
+        self.range_batches.copy_(torch.where(active, batches, self.range_batches))
+        if not torch.compiler.is_compiling():
+            self.check_initialization_()
+
+    def check_initialization_(self) -> None:
+        """Switch the initialisation of the range off when it has seen enough batches."""
+        if self.initializing:
+            self.initializing = int(self.range_batches) < self.config.input_range.init_batches
+
+    @torch.no_grad()
+    def clip_(self, weight: Tensor) -> None:
+        """Clip logical weights in place as configured.
+
+        Args:
+            weight: Logical weights of this tile, ``(out, in / groups, *kernel)``.
+        """
+        clip = self.config.clip
+        if clip.type is None:
+            return
+        scale = mapping_scale(weight, self.config.mapping, self.out_sizes)
+        scale = scale.view(-1, *(1,) * (weight.dim() - 1))
+        normalized = weight / scale
+        if clip.type == "gaussian":
+            bound: Tensor | float = gaussian_clip_bound(normalized, clip.sigma, clip.value)
+        elif clip.type == "channel_max":
+            bound = channel_max_clip_bound(normalized, clip.value)
+        else:
+            bound = clip.value or 1.0
+        clipped = clip_weights(normalized, bound)
+        # Weights within the bound stay as they are, without the rounding of w / s * s.
+        weight.copy_(torch.where(clipped == normalized, weight, clipped * scale))
+
+    def program_(self, weight: Tensor, generator: torch.Generator) -> None:
+        """Programme the crossbars with the present weights; these themselves stay untouched.
+
+        Args:
+            weight: Logical weights, ``(out, in / groups, *kernel)``, in digital units.
+            generator: Random numbers on the CPU, so that a chip is the same on every device.
+        """
+        self.chip = ProgrammedTile(weight, self.periphery, self.config, self.out_sizes, generator)
+
+    def extra_repr(self) -> str:
+        """Return the sizes of the crossbars."""
+        return f"out_sizes={self.out_sizes}"

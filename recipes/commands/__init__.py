@@ -1,0 +1,1 @@
+"""One module per command of the ``aimc-lightning`` command line."""

@@ -1,0 +1,164 @@
+"""The folder of one run: which run it holds, which stages are done, and where files lie."""
+
+import json
+import os
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+_FORMAT = 1
+_MANIFEST = "run.json"
+
+
+class RunFolder:
+    """One run on disk; :meth:`open` refuses a folder that holds another run.
+
+    Attributes:
+        path: The folder.
+        stages: What is known of each finished stage, by name; plain numbers and strings.
+    """
+
+    def __init__(self, path: Path, manifest: dict[str, Any]) -> None:
+        self.path = path
+        self._manifest = manifest
+
+    @classmethod
+    def open(cls, path: Path, identity: dict[str, Any], *, resume: bool) -> "RunFolder":
+        """Claim a folder for a run; nothing is written if that fails.
+
+        Args:
+            path: Folder of the run; made if it does not exist.
+            identity: What makes this run different from others: recipe, seed, settings. Plain
+                strings and numbers.
+            resume: Whether to continue a run of the same identity.
+
+        Returns:
+            The folder, with the manifest written.
+
+        Raises:
+            FileExistsError: If the folder holds another run, this run without ``resume``, or files
+                that are not a run.
+            ValueError: If its manifest cannot be read.
+        """
+        manifest = _read_manifest(path)
+        if manifest is None:
+            if path.exists() and (not path.is_dir() or any(path.iterdir())):
+                raise FileExistsError(
+                    f"{str(path)!r} exists and is not the folder of a run: give another with --out."
+                )
+            manifest = {"format": _FORMAT, "identity": identity, "stages": {}, "sessions": []}
+        else:
+            _check_same_run(path, manifest, identity)
+            if not resume:
+                raise FileExistsError(_exists_already(path, manifest))
+        folder = cls(path, manifest)
+        path.mkdir(parents=True, exist_ok=True)
+        folder._write()
+        return folder
+
+    @property
+    def stages(self) -> dict[str, dict[str, Any]]:
+        """Results of the finished stages."""
+        return self._manifest["stages"]
+
+    def start_session(self, versions: dict[str, str], hardware: str, command: list[str]) -> None:
+        """Note when, where, by which command and with which versions work on the run began."""
+        session = {
+            "started": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            "command": " ".join(command),
+            "hardware": hardware,
+            "versions": versions,
+        }
+        self._manifest["sessions"].append(session)
+        self._write()
+
+    def finish_stage(self, name: str, result: dict[str, Any]) -> None:
+        """Mark a stage as done, with what is to be known of it later."""
+        self._manifest["stages"][name] = result
+        self._write()
+
+    def finish(self) -> None:
+        """Mark the whole run as done."""
+        self._manifest["finished"] = True
+        self._write()
+
+    @property
+    def finished(self) -> bool:
+        """Whether all stages are done."""
+        return bool(self._manifest.get("finished"))
+
+    def changed_versions(self, versions: dict[str, str]) -> list[str]:
+        """Return what differs from the versions that the run began with, in words."""
+        if not self._manifest["sessions"]:
+            return []
+        first = self._manifest["sessions"][0]["versions"]
+        return [
+            f"{name} {first.get(name)} is now {versions.get(name)}"
+            for name in sorted(set(first) | set(versions))
+            if first.get(name) != versions.get(name)
+        ]
+
+    def _write(self) -> None:
+        write_atomically(self.path / _MANIFEST, json.dumps(self._manifest, indent=2) + "\n")
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write a file so that a kill leaves either the old or the new one.
+
+    Args:
+        path: File to write.
+        text: Its whole content.
+    """
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    part.write_text(text, encoding="utf-8")
+    part.replace(path)
+
+
+def _read_manifest(path: Path) -> dict[str, Any] | None:
+    """Return the manifest of a folder, or None if it holds no run."""
+    file = path / _MANIFEST
+    if not file.is_file():
+        return None
+    try:
+        manifest = json.loads(file.read_text(encoding="utf-8"))
+        found = manifest["format"]
+        complete = isinstance(manifest["identity"], dict) and isinstance(manifest["stages"], dict)
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(
+            f"{str(file)!r} is damaged ({error}): delete the folder or give another with --out."
+        ) from error
+    if found != _FORMAT or not complete:
+        raise ValueError(
+            f"{str(file)!r} has format {found}, this version reads {_FORMAT}: give another folder "
+            "with --out, or use the version that wrote it."
+        )
+    return manifest
+
+
+def _check_same_run(path: Path, manifest: dict[str, Any], identity: dict[str, Any]) -> None:
+    """Raise if the folder belongs to a run of another identity."""
+    held = manifest["identity"]
+    different = [
+        f"{key} {held.get(key)!r} instead of {identity.get(key)!r}"
+        for key in sorted(set(held) | set(identity))
+        if held.get(key) != identity.get(key)
+    ]
+    if different:
+        raise FileExistsError(
+            f"{str(path)!r} holds another run ({'; '.join(different)}): give another folder with "
+            "--out, or delete this one."
+        )
+
+
+def _exists_already(path: Path, manifest: dict[str, Any]) -> str:
+    """Return the message for a run that is there and was not asked to be resumed."""
+    if manifest.get("finished"):
+        return (
+            f"{str(path)!r} holds this run, finished: add --resume to see its table again, give "
+            "another folder with --out, or delete this one to run anew."
+        )
+    done = ", ".join(manifest["stages"]) or "none"
+    return (
+        f"{str(path)!r} holds this run, unfinished (stages done: {done}): add --resume to continue "
+        "it, give another folder with --out, or delete this one to run anew."
+    )

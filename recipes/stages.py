@@ -1,0 +1,199 @@
+"""The stages of a run: train digitally, map directly, retrain for the hardware, measure chips."""
+
+import json
+import time
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
+from rich.console import Console
+from safetensors.torch import save_file
+
+from aimc_lightning.checkpoint import load_from_checkpoint
+from aimc_lightning.evaluation.callback import DriftEvaluation
+from aimc_lightning.evaluation.results import DriftResults
+from aimc_lightning.evaluation.rows import RowFile
+from aimc_lightning.evaluation.sweep import evaluate_drift
+from aimc_lightning.integration.callback import AnalogTraining
+from aimc_lightning.recipes.lightning_cli import AimcCLI
+from aimc_lightning.recipes.recipe import Recipe
+from aimc_lightning.recipes.run_folder import RunFolder, write_atomically
+from aimc_lightning.recipes.table import drift_table
+from aimc_lightning.recipes.versions import describe_hardware
+
+CallbackT = TypeVar("CallbackT", bound=Callback)
+
+RUN_STAGES = ("digital", "direct", "hwa")
+_WEIGHTS = "digital/weights.safetensors"
+_TRAINED = "hwa/trained.ckpt"
+
+
+class Experiment:
+    """One recipe in one folder; each stage leaves its result there before it counts as done."""
+
+    def __init__(self, recipe: Recipe, folder: RunFolder, console: Console) -> None:
+        self.recipe, self.folder, self.console = recipe, folder, console
+
+    def run(self, stage: str) -> None:
+        """Do one stage.
+
+        Args:
+            stage: One of ``digital``, ``direct`` and ``hwa``.
+
+        Raises:
+            ValueError: If a stage that it builds on is not done.
+        """
+        if stage != "digital" and "digital" not in self.folder.stages:
+            raise ValueError(f"stage {stage!r} builds on 'digital', which is not done: add it.")
+        steps: dict[str, Callable[[], dict[str, Any]]] = {
+            "digital": self._digital,
+            "direct": self._direct,
+            "hwa": self._hwa,
+        }
+        begin = time.monotonic()
+        result = steps[stage]()
+        self.folder.finish_stage(stage, {**result, "seconds": round(time.monotonic() - begin, 1)})
+
+    def _digital(self) -> dict[str, Any]:
+        """Train the digital network, or take given weights, and score it on the test set."""
+        given = self.recipe.weights
+        arguments = [] if given is None else ["--model.init_args.weights", str(given)]
+        cli = self._build("digital", *arguments)
+        if given is None:
+            self._say(f"digital: training for {cli.trainer.max_epochs} epochs")
+            self._fit(cli, "digital")
+        else:
+            self._say(f"digital: weights from {given}")
+        score = _test(cli.trainer, cli, self.recipe.entry.metric)
+        target = self.folder.path / _WEIGHTS
+        target.parent.mkdir(exist_ok=True)
+        part = target.with_suffix(".part")
+        save_file({k: v.contiguous() for k, v in cli.model.network.state_dict().items()}, part)
+        part.replace(target)
+        self._say(f"digital: {self.recipe.entry.metric} {score:.4f}")
+        return {"score": score, "trained": given is None}
+
+    def _direct(self) -> dict[str, Any]:
+        """Map the digital network on chips as it is, and measure them."""
+        cli = self._build_drift()
+        return self._measure("direct", cli, cli.model)
+
+    def _hwa(self) -> dict[str, Any]:
+        """Retrain the digital network for the hardware, and measure it on chips."""
+        trained = self.folder.path / _TRAINED
+        weights = str(self.folder.path / _WEIGHTS)
+        cli = self._build("hwa", "--model.init_args.weights", weights)
+        if not trained.is_file():
+            self._say(f"hwa: training for {cli.trainer.max_epochs} epochs")
+            self._fit(cli, "hwa")
+            cli.trainer.save_checkpoint(trained)
+        module = load_from_checkpoint(type(cli.model), trained)
+        return self._measure("hwa", self._build_drift(), module)
+
+    def _measure(self, stage: str, cli: AimcCLI, module: LightningModule) -> dict[str, Any]:
+        """Programme chips, age and measure them; each row goes to ``drift.csv`` at once."""
+        settings = _only(cli, DriftEvaluation)
+        chips = settings.chips if self.recipe.chips is None else self.recipe.chips
+        self._say(f"{stage}: measuring {chips} chips at {len(settings.times)} times")
+        results = evaluate_drift(
+            cli.trainer,
+            module,
+            cli.datamodule,
+            settings.times,
+            chips,
+            metric=self.recipe.entry.metric,
+            chance=self.recipe.entry.chance,
+            digital=self.folder.stages["digital"]["score"],
+            config=_only(cli, AnalogTraining).tile_config,
+            seed=settings.seed if self.recipe.seed is None else self.recipe.seed,
+            csv_path=self.folder.path / "drift.csv",
+        )
+        last = results.summary()[-1]
+        return {"chips": chips, "score_at_last_time": last.mean}
+
+    def report(self) -> None:
+        """Write ``drift.json`` and ``drift.png`` from ``drift.csv``, and print the table."""
+        rows = RowFile(self.folder.path / "drift.csv").rows
+        if not rows:
+            return
+        entry = self.recipe.entry
+        digital = self.folder.stages["digital"]["score"]
+        results = DriftResults(rows, entry.metric, digital, entry.chance)
+        write_atomically(
+            self.folder.path / "drift.json", json.dumps(results.to_dict(), indent=2) + "\n"
+        )
+        part = self.folder.path / "drift.part.png"
+        results.plot(part)
+        part.replace(self.folder.path / "drift.png")
+        self.console.print(drift_table(self.recipe.name, results))
+        times = [f"{name} {stage['seconds']:.0f} s" for name, stage in self.folder.stages.items()]
+        self._say(f"time: {', '.join(times)}; on {describe_hardware()}")
+        self._say(f"files: {self.folder.path}")
+
+    def _build_drift(self) -> AimcCLI:
+        """Build the parts of the drift evaluation, around the digital network."""
+        weights = str(self.folder.path / _WEIGHTS)
+        cli = self.recipe.build(
+            "drift",
+            self.folder.path,
+            "--model.init_args.weights",
+            weights,
+            logger=False,
+            enable_checkpointing=False,
+        )
+        cli.save_config(self.folder.path / "drift.yaml")
+        return cli
+
+    def _build(self, stage: str, *arguments: str) -> AimcCLI:
+        """Build a training stage that logs to and saves in its own folder."""
+        folder = self.folder.path / stage
+        checkpoint = ModelCheckpoint(
+            dirpath=folder,
+            filename="last",
+            enable_version_counter=False,
+            save_on_train_epoch_end=True,
+        )
+        logger = {
+            "class_path": "lightning.pytorch.loggers.CSVLogger",
+            "init_args": {"save_dir": str(folder), "name": "log"},  # one version a session
+        }
+        cli = self.recipe.build(
+            stage, self.folder.path, *arguments, callbacks=[checkpoint], logger=logger
+        )
+        folder.mkdir(exist_ok=True)
+        cli.save_config(folder / "config.yaml")
+        return cli
+
+    def _fit(self, cli: AimcCLI, stage: str) -> None:
+        """Train, from the last checkpoint if there is one."""
+        last = self.folder.path / stage / "last.ckpt"
+        if last.is_file():
+            self._say(f"{stage}: continuing from {last}")
+        cli.trainer.fit(
+            cli.model, cli.datamodule, ckpt_path=last if last.is_file() else None, weights_only=True
+        )
+
+    def _say(self, text: str) -> None:
+        self.console.print(text, style="bold", highlight=False)
+
+
+def _only(cli: AimcCLI, kind: type[CallbackT]) -> CallbackT:
+    """Return the callback of a kind that the recipe names."""
+    found = [callback for callback in cli.trainer.callbacks if isinstance(callback, kind)]
+    if len(found) != 1:
+        raise ValueError(
+            f"drift.yaml has to name {kind.__name__} once under trainer.callbacks, "
+            f"it does {len(found)} times."
+        )
+    return found[0]
+
+
+def _test(trainer: Trainer, cli: AimcCLI, metric: str) -> float:
+    """Return a score of the test set."""
+    scores = trainer.test(cli.model, cli.datamodule, verbose=False)[0]
+    if metric not in scores:
+        raise ValueError(
+            f"the module logs no {metric!r} in test_step; it logs {', '.join(sorted(scores))}."
+        )
+    return scores[metric]

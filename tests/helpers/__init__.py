@@ -1,0 +1,1 @@
+"""References and shared checks of the tests."""

@@ -1,0 +1,76 @@
+import subprocess
+import sys
+
+import pytest
+import torch
+from lightning.pytorch import LightningModule
+
+from aimc_lightning.recipes.catalog import list_recipes, recipe_files
+from aimc_lightning.recipes.cli import main
+from aimc_lightning.recipes.lightning_cli import AimcCLI
+
+
+@pytest.mark.parametrize("stage", ["digital", "hwa"])
+@pytest.mark.parametrize("name", list_recipes())
+def test_every_recipe_fits_one_batch_through_lightning_cli(name, stage, data, tmp_path):
+    arguments = [f"--data.init_args.{key}={value}" for key, value in data[name].items()]
+    main(
+        [
+            "fit",
+            "--config",
+            str(recipe_files(name)[stage]),
+            "--trainer.fast_dev_run=true",
+            f"--trainer.default_root_dir={tmp_path}",
+            *arguments,
+        ]
+    )
+
+
+def test_list_shows_every_recipe(capsys):
+    main(["list"])
+    text = capsys.readouterr().out
+    assert all(name in text for name in list_recipes())
+
+
+def test_help_names_every_command():
+    command = [sys.executable, "-m", "aimc_lightning.recipes", "--help"]
+    text = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    assert all(name in text for name in ("list", "run", "fit", "validate", "test", "predict"))
+
+
+def test_without_a_command_the_usage_is_shown(capsys):
+    with pytest.raises(SystemExit) as stop:
+        main([])
+    assert stop.value.code == 2
+    assert "usage: aimc-lightning" in capsys.readouterr().err
+
+
+def _built(*arguments):
+    files = recipe_files("resnet8_digits")
+    return AimcCLI(["--config", str(files["hwa"]), *arguments], run=False)
+
+
+def test_optimizer_trains_what_exists_when_the_trainer_asks():
+    cli = _built()
+    cli.model.late = torch.nn.Parameter(torch.zeros(1))
+    settings = cli.model.configure_optimizers()
+    trained = [p for group in settings["optimizer"].param_groups for p in group["params"]]
+    assert any(parameter is cli.model.late for parameter in trained)
+
+
+def test_step_schedules_are_counted_in_steps():
+    scheduler = "--lr_scheduler=torch.optim.lr_scheduler.OneCycleLR"
+    cli = _built(scheduler, "--lr_scheduler.max_lr=0.1", "--lr_scheduler.total_steps=5")
+    assert cli.model.configure_optimizers()["lr_scheduler"]["interval"] == "step"
+
+
+def test_epoch_schedules_are_counted_in_epochs():
+    assert "interval" not in _built().model.configure_optimizers()["lr_scheduler"]
+
+
+def test_without_optimizer_the_module_keeps_its_own(tmp_path):
+    text = recipe_files("resnet8_digits")["digital"].read_text()
+    (tmp_path / "own.yaml").write_text(text.split("optimizer:")[0])
+    cli = AimcCLI(["--config", str(tmp_path / "own.yaml")], run=False)
+    assert isinstance(cli.model, LightningModule)
+    assert isinstance(cli.model.configure_optimizers(), torch.optim.Adam)

@@ -1,0 +1,71 @@
+import pytest
+
+from aimc_lightning.recipes.run_folder import RunFolder
+
+IDENTITY = {"recipe": "a", "seed": 1}
+
+
+def _contents(path):
+    return {file.name: file.read_bytes() for file in path.iterdir()}
+
+
+def test_new_folder_is_made(tmp_path):
+    folder = RunFolder.open(tmp_path / "deep" / "run", IDENTITY, resume=False)
+    assert (folder.path / "run.json").is_file()
+
+
+def test_resume_of_a_new_folder_starts_the_run(tmp_path):
+    assert RunFolder.open(tmp_path / "run", IDENTITY, resume=True).stages == {}
+
+
+def test_finished_stages_are_found_again(tmp_path):
+    RunFolder.open(tmp_path / "run", IDENTITY, resume=False).finish_stage("digital", {"score": 1})
+    again = RunFolder.open(tmp_path / "run", IDENTITY, resume=True)
+    assert again.stages == {"digital": {"score": 1}}
+    assert not again.finished
+
+
+def test_other_run_is_refused_and_nothing_written(tmp_path):
+    RunFolder.open(tmp_path / "run", IDENTITY, resume=False)
+    before = _contents(tmp_path / "run")
+    with pytest.raises(FileExistsError, match=r"holds another run \(seed 1 instead of 2\)"):
+        RunFolder.open(tmp_path / "run", {"recipe": "a", "seed": 2}, resume=True)
+    assert _contents(tmp_path / "run") == before
+
+
+def test_unfinished_run_asks_for_resume(tmp_path):
+    RunFolder.open(tmp_path / "run", IDENTITY, resume=False).finish_stage("digital", {})
+    with pytest.raises(FileExistsError, match=r"unfinished \(stages done: digital\): add --resume"):
+        RunFolder.open(tmp_path / "run", IDENTITY, resume=False)
+
+
+def test_finished_run_asks_for_resume_or_another_folder(tmp_path):
+    RunFolder.open(tmp_path / "run", IDENTITY, resume=False).finish()
+    with pytest.raises(FileExistsError, match="finished: add --resume to see its table again"):
+        RunFolder.open(tmp_path / "run", IDENTITY, resume=False)
+
+
+def test_folder_that_is_no_run_is_refused(tmp_path):
+    (tmp_path / "thesis.tex").touch()
+    with pytest.raises(FileExistsError, match="not the folder of a run: give another with --out"):
+        RunFolder.open(tmp_path, IDENTITY, resume=True)
+    assert list(_contents(tmp_path)) == ["thesis.tex"]
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"format": 1}'])
+def test_damaged_manifest_is_refused(tmp_path, text):
+    (tmp_path / "run.json").write_text(text)
+    with pytest.raises(ValueError, match="run.json' is damaged"):
+        RunFolder.open(tmp_path, IDENTITY, resume=True)
+
+
+def test_newer_format_is_refused(tmp_path):
+    (tmp_path / "run.json").write_text('{"format": 2, "identity": {}, "stages": {}}')
+    with pytest.raises(ValueError, match="has format 2, this version reads 1"):
+        RunFolder.open(tmp_path, IDENTITY, resume=True)
+
+
+def test_changed_versions_are_told(tmp_path):
+    folder = RunFolder.open(tmp_path / "run", IDENTITY, resume=False)
+    folder.start_session({"torch": "2.6", "numpy": "2.0"}, "2 cores", ["run"])
+    assert folder.changed_versions({"torch": "2.7", "numpy": "2.0"}) == ["torch 2.6 is now 2.7"]

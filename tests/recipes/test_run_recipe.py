@@ -1,0 +1,145 @@
+import json
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from aimc_lightning.recipes import stages
+from aimc_lightning.recipes.catalog import list_recipes
+from aimc_lightning.recipes.cli import main
+from aimc_lightning.recipes.stages import Experiment
+
+
+def _files(folder):
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+
+
+@pytest.mark.parametrize("name", list_recipes())
+def test_every_recipe_runs_on_one_batch(name, short_run, tmp_path, capsys):
+    main(short_run(name))
+    run = tmp_path / "run"
+    assert {"run.json", "drift.csv", "drift.json", "drift.png"} <= set(_files(run))
+    assert {"digital/config.yaml", "hwa/config.yaml", "hwa/trained.ckpt"} <= set(_files(run))
+    assert not [name for name in _files(run) if ".part" in name]
+    drift = json.loads((run / "drift.json").read_text())
+    assert list(drift) == ["metric", "chance", "digital", "summary"]
+    assert [(row["stage"], row["t_inference_s"]) for row in drift["summary"]] == [
+        (stage, time) for stage in ("direct", "hwa") for time in (1.0, 3600.0, 86400.0, 31536000.0)
+    ]
+    text = capsys.readouterr().out
+    assert all(word in text for word in ("digital", "directly mapped", "HWA", "1 year", "A*"))
+
+
+def test_resumed_run_gives_the_rows_of_an_uninterrupted_one(short_run, tmp_path, monkeypatch):
+    whole = short_run("resnet8_digits")
+    main(whole)
+    parts = [str(tmp_path / "parts") if part == str(tmp_path / "run") else part for part in whole]
+    finish = stages.RunFolder.finish_stage
+
+    def interrupt(folder, name, result):
+        if name == "hwa":  # measured, but not yet marked as done
+            raise KeyboardInterrupt
+        finish(folder, name, result)
+
+    monkeypatch.setattr(stages.RunFolder, "finish_stage", interrupt)
+    with pytest.raises(SystemExit) as stop:
+        main(parts)
+    assert stop.value.code == 130
+    rows = (tmp_path / "parts" / "drift.csv").read_text().splitlines()
+    (tmp_path / "parts" / "drift.csv").write_text("\n".join(rows[:-2]) + "\nhwa,0,86")
+    monkeypatch.setattr(stages.RunFolder, "finish_stage", finish)
+    main([*parts, "--resume"])
+    assert (tmp_path / "parts" / "drift.csv").read_text() == (
+        tmp_path / "run" / "drift.csv"
+    ).read_text()
+
+
+def test_finished_run_is_only_shown_again(short_run, tmp_path, monkeypatch, capsys):
+    arguments = short_run("resnet8_digits")
+    main(arguments)
+    monkeypatch.setattr(Experiment, "run", None)
+    main([*arguments, "--resume"])
+    assert "directly mapped" in capsys.readouterr().out
+
+
+def test_stages_can_be_done_one_after_the_other(short_run, tmp_path):
+    arguments = short_run("resnet8_digits")
+    main([*arguments, "--stages", "digital"])
+    assert not (tmp_path / "run" / "drift.csv").exists()
+    main([*arguments, "--stages", "direct", "--resume"])
+    rows = (tmp_path / "run" / "drift.csv").read_text().splitlines()[1:]
+    assert [row.split(",")[0] for row in rows] == ["direct"] * 4
+
+
+def _error(arguments, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(arguments)
+    return stop.value.code, capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["resnet9"], "unknown recipe 'resnet9': known are resnet32_cifar10, resnet8_digits"),
+        (["resnet8_digits", "--chips", "0"], "--chips must be at least 1, got 0"),
+        (["resnet8_digits", "--seed", "-1"], "--seed must be between 0 and 2**32 - 1, got -1"),
+        (["resnet8_digits", "--data", "."], "brings its own data: leave --data out"),
+        (["resnet8_digits", "--weights", "no.st"], "--weights 'no.st' is not a file"),
+        (["resnet8_digits", "--set", "hwa"], "not of the form STAGE.KEY=VALUE"),
+        (["resnet8_digits", "--set", "train.x=1"], "the stages are digital, hwa, drift"),
+        (["resnet32_cifar10", "--data", "nowhere"], "--data 'nowhere' is not a folder"),
+    ],
+)
+def test_wrong_usage_is_named_and_nothing_written(arguments, message, tmp_path, capsys):
+    code, text = _error(["run", *arguments, "--out", str(tmp_path / "run")], capsys)
+    assert code == 1
+    assert text.startswith("error: ")
+    assert message in text
+    assert not (tmp_path / "run").exists()
+
+
+def test_unknown_setting_is_named_and_nothing_written(tmp_path, capsys):
+    arguments = ["run", "resnet8_digits", "--out", str(tmp_path / "run")]
+    code, text = _error([*arguments, "--set", "hwa.trainer.max_epoch=1"], capsys)
+    assert code == 2
+    assert "max_epoch" in text
+    assert not (tmp_path / "run").exists()
+
+
+def test_stage_without_its_foundation_is_refused(tmp_path, capsys):
+    arguments = ["run", "resnet8_digits", "--out", str(tmp_path / "run"), "--stages", "hwa"]
+    code, text = _error(arguments, capsys)
+    assert code == 1
+    assert "builds on 'digital', which is not done" in text
+
+
+def _start(arguments):
+    command = [sys.executable, "-m", "aimc_lightning.recipes", *arguments]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stop", [signal.SIGKILL, signal.SIGINT])
+@pytest.mark.parametrize("stage", ["digital", "hwa"])
+def test_run_stopped_in_the_middle_of_training_ends_the_same(stop, stage, short_run, tmp_path):
+    whole = [*short_run("resnet8_digits"), "--set", "digital.trainer.max_epochs=6"]
+    whole += ["--set", "hwa.trainer.max_epochs=6", "--set", "hwa.trainer.limit_train_batches=1.0"]
+    process = _start(whole)
+    assert "HWA trained" in process.communicate()[0]
+    parts = [str(tmp_path / "parts") if part == str(tmp_path / "run") else part for part in whole]
+    process = _start(parts)
+    while not (tmp_path / "parts" / stage / "last.ckpt").is_file():
+        assert process.poll() is None
+        time.sleep(0.05)
+    time.sleep(0.3)
+    process.send_signal(stop)
+    text = process.communicate()[0]
+    assert process.returncode == (130 if stop == signal.SIGINT else -signal.SIGKILL)
+    assert "to continue: aimc-lightning run" in text or stop == signal.SIGKILL
+    process = _start([*parts, "--resume"])
+    assert "continuing from" in process.communicate()[0]
+    assert process.returncode == 0
+    for name in ("drift.csv", "drift.json"):
+        assert (tmp_path / "parts" / name).read_text() == (tmp_path / "run" / name).read_text()

@@ -1,0 +1,76 @@
+"""What is installed: the list of packages, the wheel's content, the mapped folders."""
+
+import ast
+import re
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+FOLDERS = {"aimc_lightning": "aimc_lightning", "zoo": "aimc_lightning.zoo"}
+FOLDERS["recipes"] = "aimc_lightning.recipes"
+BUILD = "from setuptools import build_meta; build_meta.build_wheel({!r})"
+
+
+def _listed(root: Path) -> list[str]:
+    text = (root / "pyproject.toml").read_text()
+    return ast.literal_eval(re.search(r"^packages = (\[.*?\])", text, re.DOTALL | re.M).group(1))
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory):
+    """Names of the files in a wheel built from a copy, without a network."""
+    root = Path(__file__).resolve().parent.parent
+    copy = tmp_path_factory.mktemp("source")
+    for folder in FOLDERS:
+        shutil.copytree(root / folder, copy / folder)
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(root / name, copy / name)
+    subprocess.run(
+        [sys.executable, "-c", BUILD.format(str(copy))], cwd=copy, check=True, capture_output=True
+    )
+    (built,) = copy.glob("*.whl")
+    with zipfile.ZipFile(built) as archive:
+        return archive.namelist()
+
+
+def test_packages_list_equals_the_folders(root):
+    found = [
+        ".".join([package, *path.parent.relative_to(root / folder).parts])
+        for folder, package in FOLDERS.items()
+        for path in (root / folder).rglob("__init__.py")
+    ]
+    assert sorted(_listed(root)) == sorted(found)
+
+
+def test_wheel_installs_aimc_lightning_alone(wheel):
+    tops = {name.split("/")[0] for name in wheel}
+    assert {top for top in tops if not top.endswith(".dist-info")} == {"aimc_lightning"}
+
+
+def test_wheel_brings_recipes_and_cards(wheel, root):
+    for path in (root / "recipes").rglob("*.yaml"):
+        assert f"aimc_lightning/recipes/{path.relative_to(root / 'recipes')}" in wheel
+    for path in (root / "zoo").rglob("card.md"):
+        assert f"aimc_lightning/zoo/{path.relative_to(root / 'zoo')}" in wheel
+
+
+@pytest.mark.parametrize("name", ["zoo", "recipes"])
+def test_mapped_folder_refuses_its_bare_name(root, name):
+    command = [sys.executable, "-c", f"import {name}"]
+    outcome = subprocess.run(command, cwd=root, capture_output=True, text=True)
+    assert outcome.returncode != 0
+    assert f"use 'import aimc_lightning.{name}'" in outcome.stderr
+
+
+def test_constraints_pin_one_version_for_each_python(root):
+    lines = [line for line in (root / "constraints.txt").read_text().splitlines() if line[0] != "#"]
+    assert all(
+        re.fullmatch(r'[a-z0-9-]+==[^;]+(; python_version [<>=]+ "3.11")?', x) for x in lines
+    )
+    names = [line.split("==")[0] for line in lines]
+    assert not [name for name in names if name.startswith(("nvidia", "cuda", "triton"))]
+    assert {"torch", "torchvision", "lightning", "numpy"} <= set(names)

@@ -1,0 +1,52 @@
+import pytest
+import torch
+
+from aimc_lightning.conversion import convert_to_analog
+from aimc_lightning.nn.base import analog_layers
+from aimc_lightning.zoo.registry import (
+    ModelEntry,
+    get_entry,
+    get_model,
+    list_models,
+    register_model,
+)
+
+INPUTS = {"resnet8_digits": (2, 1, 8, 8), "resnet32_cifar10": (2, 3, 32, 32)}
+
+
+@pytest.mark.parametrize("name", list_models())
+def test_entry_builds_runs_forward_and_converts(name):
+    module = get_model(name).eval()
+    assert module(torch.randn(INPUTS[name])).shape == (2, 10)
+    assert convert_to_analog(module).converted
+    assert len(analog_layers(module)) > 0
+    assert module(torch.randn(INPUTS[name])).shape == (2, 10)
+
+
+@pytest.mark.parametrize("name", list_models())
+def test_entry_is_described(name, root):
+    entry = get_entry(name)
+    assert entry.task
+    assert entry.licence
+    assert entry.metric == "test_acc"
+    assert (root / "zoo" / name / "card.md").is_file()
+    assert (root / "recipes" / name / "hwa.yaml").is_file()
+
+
+def test_unknown_model_names_the_closest():
+    with pytest.raises(ValueError, match="known are .*Did you mean 'resnet8_digits'"):
+        get_model("resnet8_digit")
+
+
+def test_chance_is_a_fraction():
+    with pytest.raises(ValueError, match="chance must be at least 0 and below 1, got 10"):
+        ModelEntry("x", get_model, "task", "acc", 10, "data", "licence")
+
+
+def test_name_is_registered_once():
+    def resnet8_digits():
+        """Stand for another entry of the same name."""
+
+    list_models()
+    with pytest.raises(ValueError, match="registered twice"):
+        register_model(task="", metric="", chance=0, data="", licence="")(resnet8_digits)

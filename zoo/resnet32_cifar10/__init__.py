@@ -1,0 +1,1 @@
+"""ResNet-32 with option-A shortcuts on CIFAR-10."""
