@@ -46,6 +46,7 @@ class TileConfig:
     chip: ChipConfig = field(default_factory=ChipConfig)
 
     def __post_init__(self) -> None:
+        """Check the fields."""
         hints = get_type_hints(type(self))
         for name, kind in hints.items():
             if not isinstance(getattr(self, name), kind):
@@ -109,7 +110,8 @@ def _build(cls: type, data: Mapping[str, Any]) -> Any:  # noqa: ANN401
     unknown = sorted(set(data) - set(names))
     if unknown:
         raise ValueError(
-            f"{cls.__name__} has no field {', '.join(map(repr, unknown))}; it has {', '.join(names)}."
+            f"{cls.__name__} has no field {', '.join(map(repr, unknown))}; it has "
+            f"{', '.join(names)}."
         )
     values = {}
     for name, value in data.items():

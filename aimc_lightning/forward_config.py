@@ -30,6 +30,7 @@ class DACConfig:
     asymmetry: float = 0.0
 
     def __post_init__(self) -> None:
+        """Check the fields."""
         check_range(self, "asymmetry", 0, 1)
         if self.bits is not None:
             quantizer_steps(self.bits)
@@ -61,6 +62,7 @@ class ADCConfig:
     asymmetry: float = 0.0
 
     def __post_init__(self) -> None:
+        """Check the fields."""
         check_range(self, "asymmetry", 0, 1)
         check_range(self, "bound", 1e-9)
         if self.bits is not None:
@@ -109,6 +111,7 @@ class InputRangeConfig:
     bound_management: BoundManagement = "none"
 
     def __post_init__(self) -> None:
+        """Check the fields."""
         check_choice(self, "mode", ("learned", "fixed", "dynamic", "off"))
         check_choice(self, "noise_management", get_args(NoiseManagement))
         check_choice(self, "bound_management", get_args(BoundManagement))
@@ -164,6 +167,7 @@ class ForwardNoiseConfig:
     input_std: float = 0.0
 
     def __post_init__(self) -> None:
+        """Check the fields."""
         for name in ("output_std", "output_spread", "read_std", "input_std"):
             check_range(self, name, 0)
         check_choice(self, "read_type", get_args(ReadNoiseType))
@@ -188,6 +192,7 @@ class IRDropConfig:
     g_unit_us: float = 5.0
 
     def __post_init__(self) -> None:
+        """Check the fields."""
         check_range(self, "scale", 0)
         check_range(self, "r_wire_ohm", 1e-12)
         check_range(self, "g_unit_us", 1e-12)
@@ -228,5 +233,6 @@ class DistortionConfig:
     polarity_std: float = 0.0
 
     def __post_init__(self) -> None:
+        """Check the fields."""
         for item in dataclasses.fields(self):
             check_range(self, item.name, -math.inf if item.name == "v_offset_w_min" else 0)

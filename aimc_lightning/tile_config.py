@@ -1,4 +1,4 @@
-"""Settings of mapping, training noise, clipping and chips. ``None`` or zero switches an effect off."""
+"""Settings of mapping, training noise, clipping and chips. ``None`` or zero is off."""
 
 import math
 from dataclasses import dataclass, field
@@ -40,6 +40,7 @@ class MappingConfig:
     conv_split: Literal["channel", "unfold"] = "channel"
 
     def __post_init__(self) -> None:
+        """Check the fields."""
         for name in ("max_inputs", "max_outputs"):
             check_count(self, name)
         check_choice(self, "weight_scaling", ("column", "tile"))
@@ -76,6 +77,7 @@ class WeightNoiseConfig:
     draw: Literal["forward", "step"] = "forward"
 
     def __post_init__(self) -> None:
+        """Check the fields."""
         object.__setattr__(self, "coefficients", tuple(float(c) for c in self.coefficients))
         check_choice(self, "type", get_args(WeightNoiseType))
         check_choice(self, "draw", ("forward", "step"))
@@ -115,6 +117,7 @@ class ClipConfig:
     value: float | None = None
 
     def __post_init__(self) -> None:
+        """Check the fields."""
         check_choice(self, "type", ("fixed", "gaussian", "channel_max", None))
         check_range(self, "sigma", 1e-6)
         check_range(self, "value", 1e-9)
@@ -146,6 +149,7 @@ class ChipConfig:
     compensation: Literal["global", "exact", "column", "none"] = "global"
 
     def __post_init__(self) -> None:
+        """Check the fields."""
         check_choice(self, "chain", ("pair", "collapsed"))
         check_choice(self, "compensation", ("global", "exact", "column", "none"))
         if not isinstance(self.device, Device):

@@ -44,7 +44,8 @@ def test_every_convertible_layer_is_swapped_by_default():
 
 @pytest.mark.parametrize(("selectors", "expected"), [
     (["head"], ["head"]), (["layer1.*"], ["layer1.0"]), (["re:^(stem|head)$"], ["stem", "head"]),
-    ([nn.Conv2d], ["stem", "layer1.0"]), (["Linear"], ["head"]), (["*"], ["stem", "layer1.0", "head"]),
+    ([nn.Conv2d], ["stem", "layer1.0"]), (["Linear"], ["head"]),
+    (["*"], ["stem", "layer1.0", "head"]),
     (["first", "last"], ["stem", "head"]), (["stem", "Linear"], ["stem", "head"]),
 ])  # fmt: skip
 def test_layers_are_selected_by_name_glob_expression_and_type(selectors, expected):
@@ -194,14 +195,16 @@ def test_second_conversion_with_equal_settings_does_nothing():
 def test_second_conversion_with_other_settings_is_refused():
     model = Net()
     convert_to_analog(model)
-    with pytest.raises(ValueError, match=r"Layer 'stem' is already analog with another config; call"):
+    with pytest.raises(
+        ValueError, match=r"Layer 'stem' is already analog with another config; call"
+    ):
         convert_to_analog(model, "ideal")
 
 
 class Doubled(nn.Linear):
     """A linear layer with a forward of its own."""
 
-    def forward(self, input: torch.Tensor) -> torch.Tensor:  # noqa: A002
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
         return 2 * super().forward(input)
 
 

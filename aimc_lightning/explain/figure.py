@@ -1,6 +1,7 @@
 """Picture of a tile's transfer characteristics: converters, chain, and conductance over time."""
 
 import torch
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
@@ -16,7 +17,7 @@ def transfer_figure(config: TileConfig, title: str = "") -> Figure:
     """Draw what the converters, the whole chain and the devices do to a signal.
 
     Three panels: DAC output over input; ADC output of one column of random weights over its ideal
-    product, for 1,000 random input vectors; conductance over time for three targets, mean and spread.
+    product, for 1,000 random input vectors; conductance over time for three targets, with spread.
 
     Args:
         config: Settings of the tile.
@@ -60,7 +61,7 @@ def transfer_figure(config: TileConfig, title: str = "") -> Figure:
     return figure
 
 
-def _conductances(axes, config: TileConfig, generator: torch.Generator) -> None:  # noqa: ANN001
+def _conductances(axes: Axes, config: TileConfig, generator: torch.Generator) -> None:
     device = config.chip.device
     colors = ("#0072B2", "#009E73", "#D55E00")
     for share, color in zip((1.0, 0.5, 0.1), colors, strict=True):

@@ -1,4 +1,4 @@
-"""A tile's settings in words: each stage of the chain in order, in units of a designer, with source."""
+"""A tile's settings in words: each stage in its order, in units of a designer, with source."""
 
 from typing import NamedTuple
 
@@ -83,7 +83,9 @@ def _input_stages(tile: TileConfig) -> list[Stage]:
 def _crossbar_stages(tile: TileConfig) -> list[Stage]:
     mapping, noise, distortion = tile.mapping, tile.noise, tile.distortion
     rows, columns = mapping.max_inputs or "any", mapping.max_outputs or "any"
-    law = "grows with the root of the weight" if noise.read_type == "pcm" else "equal for all weights"
+    law = (
+        "grows with the root of the weight" if noise.read_type == "pcm" else "equal for all weights"
+    )
     return [
         Stage(
             "crossbar", "product", f"tiles of {rows} x {columns}",
@@ -112,9 +114,7 @@ def _ir_drop_meaning(tile: TileConfig) -> str:
     inputs = tile.mapping.max_inputs or 512
     current = torch.full((1,), 0.25 * inputs)
     drop = tile.ir_drop
-    z = subtract_ir_drop_(
-        torch.zeros(1), current, torch.ones(1), inputs, drop.scale, drop.g_ratio
-    )
+    z = subtract_ir_drop_(torch.zeros(1), current, torch.ones(1), inputs, drop.scale, drop.g_ratio)
     return (
         f"{tile.ir_drop.r_wire_ohm:g} ohm per cell; a full column at half input and half weight "
         f"loses up to {-100 * float(z):.2g} % at its far end"

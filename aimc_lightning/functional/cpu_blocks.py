@@ -22,7 +22,7 @@ class Blocks(NamedTuple):
     two samples outside, in elements.
 
     Example:
-        >>> Blocks(samples=5, channels=3, places=1, stride=3, run=2).count
+        >>> Blocks(samples=5, channels=3, places=1, stride=3, run=2).number
         3
     """
 
@@ -33,7 +33,7 @@ class Blocks(NamedTuple):
     run: int
 
     @property
-    def count(self) -> int:
+    def number(self) -> int:
         """Number of blocks."""
         if self.places == 1:
             return -(-self.samples // self.run)

@@ -1,8 +1,8 @@
 """The signal chain of one crossbar from DAC to ADC.
 
 ``crossbar_codes`` shows it top to bottom, in the order of IBM/aihwkit,
-``rpucuda/rpu_forward_backward_pass.cpp`` (``applyNonIdealities``, ``finalizeOutput``). Gradients are in
-:mod:`.mvm`.
+``rpucuda/rpu_forward_backward_pass.cpp`` (``applyNonIdealities``, ``finalizeOutput``). Gradients
+are in :mod:`.mvm`.
 """
 
 from typing import NamedTuple
@@ -20,21 +20,14 @@ from aimc_lightning.functional.nonlinearity import (
 from aimc_lightning.functional.product import Product
 from aimc_lightning.functional.quantize import converter_codes
 from aimc_lightning.functional.random import standard_normal_like
-from aimc_lightning.functional.range_management import (
-    MAX_BOUND_FACTOR,
-    BoundManagement,
-    NoiseManagement,
-    next_bound_factor,
-    noise_management_factor,
-    np_sum_factor,
-)
+from aimc_lightning.functional.range_management import BoundManagement, NoiseManagement
 
 
 class Periphery(NamedTuple):
     """Plain numbers of the signal chain; every default switches its effect off.
 
-    Vectors over outputs have shape ``(out,)``; all values are dimensionless, in units where one full
-    input on one full weight gives 1.
+    Vectors over outputs have shape ``(out,)``; all values are dimensionless, in units where one
+    full input on one full weight gives 1.
     """
 
     clip_input: bool = True
@@ -220,7 +213,7 @@ def _analog_product(
         input_sum = product.forward(x, torch.ones_like(weights.weight)).mul_(step)
     if weights.positioned is not None or weights.squares is not None:
         # DAC codes are small integers, which bfloat16 holds exactly up to 8 bits.
-        coarse = x.to((weights.positioned if weights.squares is None else weights.squares).dtype)
+        coarse = x.to(auxiliary_dtype(p, weights.weight))
         if weights.positioned is not None and weights.magnitude is not None:
             current = product.forward(coarse.abs(), weights.magnitude).to(z.dtype)
             weighted = product.forward(coarse, weights.positioned).to(z.dtype)
@@ -264,57 +257,3 @@ def _adc_(z: Tensor, p: Periphery, generator: torch.Generator | None) -> Tensor:
             levels, p.adc_steps, stochastic=p.adc_stochastic, generator=generator
         )
     return z if p.out_bound is None else z.clamp_(-p.out_bound, p.out_bound)
-
-
-def managed_codes(
-    relative_x: Tensor,
-    weights: CrossbarWeights,
-    periphery: Periphery,
-    product: Product,
-    *,
-    generator: torch.Generator | None = None,
-) -> tuple[Tensor, Tensor | None]:
-    """Run the crossbar under noise and bound management.
-
-    Args:
-        relative_x: Inputs in units of the input range, shape ``(..., in_features)`` when any
-            management is on; overwritten.
-        weights: Weights of the tile.
-        periphery: Numbers of the signal chain.
-        product: How inputs meet weights.
-        generator: Random numbers; torch's own if ``None``.
-
-    Returns:
-        ADC codes, and the factor ``(..., 1)`` that multiplies them, ``None`` when all are 1.
-    """
-    p = periphery
-    if p.noise_management == "none" and p.bound_management == "none":
-        return crossbar_codes(relative_x, weights, p, product, generator=generator), None
-    factor = torch.ones_like(relative_x[..., :1])
-    if p.noise_management != "none":
-        factor = noise_management_factor(
-            relative_x,
-            p.noise_management,
-            threshold=p.nm_threshold,
-            out_bound=p.out_bound,
-            dac_steps=p.dac_steps,
-        )
-    codes = crossbar_codes(relative_x / factor, weights, p, product, generator=generator)
-    if p.bound_management == "none" or p.out_bound is None:
-        return codes, factor
-    start = factor
-    limit = min(MAX_BOUND_FACTOR, p.dac_steps / 8 if p.dac_steps else MAX_BOUND_FACTOR)
-    again = True
-    while again:
-        outputs = codes * p.adc_step
-        if p.bound_management == "worst_case":
-            hit = (outputs.abs() >= p.out_bound).any(-1, keepdim=True)
-            worst = torch.maximum(start, np_sum_factor(relative_x, p.out_bound))
-            raised, again = torch.where(hit, worst, factor), False
-        else:
-            relative, again = next_bound_factor(factor / start, outputs, p.out_bound, limit)
-            raised = relative * start
-        repeated = crossbar_codes(relative_x / raised, weights, p, product, generator=generator)
-        codes = torch.where(raised != factor, repeated, codes)
-        factor = raised
-    return codes, factor

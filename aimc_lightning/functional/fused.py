@@ -114,7 +114,7 @@ def _dac(
     x, numbers = flat_array(inputs.flat), InputNumbers(inverse_range, (p.dac_steps or 0) / 2)
     run_in_threads(
         lambda first, last: convert_inputs(x, blocks, numbers, arrays, first, last),
-        blocks.count,
+        blocks.number,
         blocks.elements,
     )
     return out
@@ -135,7 +135,7 @@ def _products(dac: DacOutput, weights: CrossbarWeights, product: RowProduct) -> 
     if weights.positioned is not None and dac.coarse is not None:
         weighted = product.forward(dac.coarse, weights.positioned)
     if dac.pair is not None:
-        if weights.magnitude is weights.squares:
+        if weights.magnitude is not None and weights.magnitude is weights.squares:
             # One product of twice the rows reads the weights once.
             current, squares = product.forward(dac.pair.flatten(0, 1), weights.magnitude).chunk(2)
         else:
@@ -155,7 +155,7 @@ def _adc(
     outside = OutputArrays(flat_array(out.flat), flat_array(codes))
     run_in_threads(
         lambda first, last: convert_outputs(inside, blocks, numbers, vectors, outside, first, last),
-        blocks.count,
+        blocks.number,
         blocks.elements,
     )
     return codes
@@ -304,14 +304,14 @@ def _enter(
 ) -> tuple[Tensor, Tensor | None]:
     blocks = grads.blocks
     grad = torch.empty(blocks.rows, blocks.channels)
-    sums = torch.empty(blocks.count, blocks.channels) if with_sums else None
+    sums = torch.empty(blocks.number, blocks.channels) if with_sums else None
     flat, flat_codes = flat_array(grads.flat), flat_array(codes)
     scale, out = _per_block(output_scale, blocks), (flat_array(grad), flat_array(sums, np.float32))
     run_in_threads(
         lambda first, last: enter_backward(
             flat, blocks, flat_codes, scale, limit, out, first, last
         ),
-        blocks.count,
+        blocks.number,
         blocks.elements,
     )
     return grad, None if sums is None else sums.sum(0)
@@ -322,14 +322,14 @@ def _leave(
 ) -> tuple[Tensor, Tensor]:
     blocks = inputs.blocks
     grad_x, outside = dense(shape, product, in_rows=inputs.in_rows)
-    sums = torch.empty(blocks.count, 2, dtype=torch.float64)
+    sums = torch.empty(blocks.number, 2, dtype=torch.float64)
     flat, flat_grad = flat_array(inputs.flat), flat_array(grad)
     out = flat_array(outside.flat), flat_array(sums)
     run_in_threads(
         lambda first, last: leave_backward(
             flat, blocks, flat_grad, inverse_range, out, first, last
         ),
-        blocks.count,
+        blocks.number,
         blocks.elements,
     )
     return grad_x, sums.sum(0).float()

@@ -56,7 +56,7 @@ def input_range_gradient(
 
     .. math:: G = c \Big( \sum_{x \ge c} \min(dx, 0) - \sum_{x \le -c} \max(dx, 0) \Big)
 
-    and ``decay * c`` is added while more than ``min_percentage`` of the inputs lie inside the range.
+    and ``decay * c`` is added while more than ``min_percentage`` of the inputs lie inside it.
 
     Args:
         input_range: Range c, scalar tensor.

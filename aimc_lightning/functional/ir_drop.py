@@ -30,7 +30,7 @@ def position_weights(in_features: int, *, dtype: torch.dtype, device: torch.devi
 
 
 def subtract_ir_drop_(
-    z: Tensor, current: Tensor, weighted: Tensor, in_features: int, scale: float, g_ratio: float
+    z: Tensor, current: Tensor, weighted: Tensor, in_features: float, scale: float, g_ratio: float
 ) -> Tensor:
     r"""Subtract the IR drop from the ideal product, in place.
 

@@ -1,4 +1,4 @@
-"""Exact currents of a small crossbar with resistive wires, to judge the fast IR-drop approximation."""
+"""Exact currents of a small crossbar with resistive wires, to judge the fast approximation."""
 
 import math
 from collections.abc import Sequence
@@ -31,10 +31,10 @@ def exact_crossbar_currents(
     Every cell has one segment of each wire, between itself and its neighbour towards the driver or
     the amplifier. With node potentials v and the Laplacian L of all conductances:
 
-    .. math:: L_{uu} v_u = -L_{uk} v_k, \qquad I_i = \sum_j g_{ij} (v^\text{word}_{ij} - v^\text{bit}_{ij})
+    .. math:: L_{uu} v_u = -L_{uk} v_k, \qquad I_i = \sum_j g_{ij} (v^w_{ij} - v^b_{ij})
 
     Args:
-        conductances_us: Conductance of each cell in microsiemens, shape ``(out, in)``, not negative.
+        conductances_us: Conductance of each cell in microsiemens, ``(out, in)``, not negative.
         voltages_v: Driving voltages in volt, shape ``(..., in)``.
         r_bitline_ohm: Resistance of one bitline segment in ohm; 0 is a perfect wire.
         r_wordline_ohm: Resistance of one wordline segment in ohm; 0 is a perfect wire, as the
@@ -113,7 +113,9 @@ def _potentials(
     """Return the potentials of all nodes, ``(unknown + known, batch)``."""
     if unknown == 0:
         return known
-    a, b, g = (np.concatenate([part.ravel() for part in parts]) for parts in zip(*edges, strict=True))
+    a, b, g = (
+        np.concatenate([part.ravel() for part in parts]) for parts in zip(*edges, strict=True)
+    )
     size = unknown + len(known)
     rows, columns = np.concatenate([a, b, a, b]), np.concatenate([a, b, b, a])
     values = np.concatenate([g, g, -g, -g])
@@ -188,11 +190,15 @@ def compare_ir_drop(
         x *= amplitude
         exact = torch.zeros(len(x), out_features, dtype=torch.float64)
         for sign in (1.0, -1.0) if signed else (1.0,):
-            exact += sign / g_unit_us * exact_crossbar_currents(
-                (sign * weight).clamp(min=0) * g_unit_us,
-                x,
-                r_bitline_ohm=r_wire_ohm,
-                r_wordline_ohm=r_wordline_ohm,
+            exact += (
+                sign
+                / g_unit_us
+                * exact_crossbar_currents(
+                    (sign * weight).clamp(min=0) * g_unit_us,
+                    x,
+                    r_bitline_ohm=r_wire_ohm,
+                    r_wordline_ohm=r_wordline_ohm,
+                )
             )
         ideal = x @ weight.t()
         position = position_weights(size, dtype=x.dtype, device=x.device)

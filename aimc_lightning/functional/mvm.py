@@ -1,4 +1,4 @@
-"""The product of one tile as layers call it: digital scales around the crossbar, and the gradient."""
+"""The product of one tile as layers call it: digital scales around the crossbar, and gradients."""
 
 from contextlib import nullcontext
 from types import SimpleNamespace
@@ -7,8 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from aimc_lightning.functional.crossbar import CrossbarWeights, Periphery, dac_codes, managed_codes
+from aimc_lightning.functional.crossbar import CrossbarWeights, Periphery, dac_codes
 from aimc_lightning.functional.input_range import input_range_gradient, range_step
+from aimc_lightning.functional.managed import managed_codes
 from aimc_lightning.functional.product import Product
 
 try:
@@ -25,10 +26,10 @@ except ImportError:  # no numba: the readable chain serves alone
 
 
 class _AnalogMVM(torch.autograd.Function):
-    """Forward through the crossbar; backward as of an ideal product with straight-through converters."""
+    """Forward through the crossbar; backward as of an ideal product, converters ignored."""
 
     @staticmethod
-    def forward(  # noqa: PLR0913 - autograd takes every tensor as an argument
+    def forward(
         ctx: Any,  # noqa: ANN401 - torch's own context object
         x: Tensor,
         weight: Tensor,
@@ -177,7 +178,7 @@ def _compact(codes: Tensor, p: Periphery) -> Tensor:
     return codes.to(torch.int8 if p.adc_steps <= 254 else torch.int32)
 
 
-def analog_mvm(  # noqa: PLR0913 - the four learned tensors of a tile and what it is made of
+def analog_mvm(
     x: Tensor,
     weight: Tensor,
     input_range: Tensor,
@@ -192,9 +193,9 @@ def analog_mvm(  # noqa: PLR0913 - the four learned tensors of a tile and what i
     r"""Return the digital output of one tile, ``gamma s c ADC(crossbar(DAC(x / c)))``.
 
     The gradient is that of an ideal product with the disturbed weights: converters pass it straight
-    through, it is zero where the input lies on or beyond the input range and where the output hit the
-    bound. The gradient of ``weight`` is with respect to the logical weight (a plain SGD step changes
-    it by the learning rate times ``dy^T x``). The input range follows
+    through, it is zero where the input lies on or beyond the input range and where the output hit
+    the bound. The gradient of ``weight`` is with respect to the logical weight (a plain SGD step
+    changes it by the learning rate times ``dy^T x``). The input range follows
     :func:`~aimc_lightning.functional.input_range.input_range_gradient`.
 
     Args:
@@ -210,8 +211,8 @@ def analog_mvm(  # noqa: PLR0913 - the four learned tensors of a tile and what i
         generator: Random numbers; torch's own if ``None``.
 
     Returns:
-        Outputs in digital units; the type of ``x``, or autocast's where that is on. The chain itself
-        runs in at least float32, since half precision would change converter codes.
+        Outputs in digital units; the type of ``x``, or autocast's where that is on. The chain
+        itself runs in at least float32, since half precision would change converter codes.
 
     Source:
         IBM/aihwkit, ``src/aihwkit/simulator/tiles/periphery.py``, ``pre_forward`` to

@@ -1,6 +1,5 @@
 """Distortions of the analog output of a column, used in sensitivity studies."""
 
-import torch
 from torch import Tensor
 
 

@@ -34,7 +34,7 @@ class Product(Protocol):
 
 
 class LinearProduct(NamedTuple):
-    """``x @ weight.T`` for inputs ``(..., in_features)`` and weights ``(out_features, in_features)``.
+    """``x @ weight.T`` for inputs ``(..., in_features)``, weights ``(out_features, in_features)``.
 
     Example:
         >>> import torch
@@ -136,7 +136,7 @@ class ConvProduct(NamedTuple):
         return grad_x, grad_w
 
     def per_output(self, values: Tensor) -> Tensor:
-        """Return ``values`` of shape ``(out,)`` as ``(out, 1, ...)``: outputs are the second axis."""
+        """Return ``values`` of shape ``(out,)`` as ``(out, 1, ...)``, since outputs are axis 1."""
         return values.view(-1, *(1,) * len(self.stride))
 
     def reduce_to_outputs(self, values: Tensor) -> Tensor:

@@ -7,9 +7,9 @@ from concurrent.futures import ThreadPoolExecutor
 import torch
 from torch import Tensor
 
-# torch's CPU generator is serial (about 0.2 to 0.3 billion normals a second), so large draws are cut
-# into chunks with generators of their own. The cut depends on the size only, never on the number
-# of threads: the same seed gives the same numbers on every machine.
+# torch's CPU generator is serial (about 0.2 to 0.3 billion normals a second), so large draws are
+# cut into chunks with generators of their own. The cut depends on the size only, never on the
+# number of threads: the same seed gives the same numbers on every machine.
 _CHUNK = 1 << 18
 
 

@@ -56,7 +56,9 @@ def adopt_with_arrays(layer: nn.Module, cls: type, names: list[str], config: Til
     new: Any = adopt(layer, cls)
     weights = {name: new.crossbar_weight(name) for name in names}
     arrays = {
-        name: TileArray.for_linear(*weight.shape, config).to(weight.device, weight.dtype)
+        name: TileArray.for_linear(weight.shape[0], weight.shape[1], config).to(
+            weight.device, weight.dtype
+        )
         for name, weight in weights.items()
     }
     new.analog = nn.ModuleDict(arrays).train(layer.training)

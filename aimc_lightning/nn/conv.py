@@ -1,6 +1,7 @@
 """Convolutions of one to three dimensions on analog tiles."""
 
 import itertools
+from typing import Any
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -40,7 +41,7 @@ def _array(layer: Conv, config: TileConfig) -> tuple[TileArray, bool]:
     return array.to(layer.weight.device, layer.weight.dtype).train(layer.training), unfold
 
 
-def _same_padding(layer: Conv) -> list[int]:
+def _same_padding(layer: Any) -> list[int]:  # noqa: ANN401 - one to three dimensions
     """Return padding for ``F.pad`` (last axis first), uneven where the kernel is even."""
     if layer.padding != "same":
         sides = [(p, p) for p in layer.padding]
@@ -88,15 +89,15 @@ def _unfolded(layer: Conv, array: TileArray, x: Tensor, padding: tuple[int, ...]
     return y.movedim(-1, 1)
 
 
-def _from_digital(cls: type, layer: Conv, config: TileConfig) -> Conv:
+def _from_digital(cls: type, layer: Any, config: TileConfig) -> Any:  # noqa: ANN401 - one to three dimensions
     array, unfold = _array(layer, config)
-    new = adopt(layer, cls)
+    new: Any = adopt(layer, cls)
     new.analog, new.unfolds_patches, new.digital_class = array, unfold, type(layer)
     return new
 
 
-def _to_digital(analog: Conv) -> Conv:
-    layer = adopt(analog, analog.digital_class)
+def _to_digital(analog: Any) -> Any:  # noqa: ANN401 - one to three dimensions
+    layer: Any = adopt(analog, analog.digital_class)
     del layer.analog, layer.unfolds_patches, layer.digital_class
     return layer
 
@@ -119,11 +120,11 @@ class AnalogConv1d(nn.Conv1d):
 
     analog: TileArray
     unfolds_patches: bool
-    from_digital = classmethod(_from_digital)
+    from_digital: Any = classmethod(_from_digital)
     to_digital = _to_digital
     crossbar_weight = _crossbar_weight
 
-    def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - the name of torch's argument
+    def forward(self, input: Tensor) -> Tensor:
         """Return the convolution, ``(batch, channels, length)`` to ``(batch, out, length)``."""
         return super().forward(input) if self.analog.bypass else _forward(self, input)
 
@@ -142,11 +143,11 @@ class AnalogConv2d(nn.Conv2d):
 
     analog: TileArray
     unfolds_patches: bool
-    from_digital = classmethod(_from_digital)
+    from_digital: Any = classmethod(_from_digital)
     to_digital = _to_digital
     crossbar_weight = _crossbar_weight
 
-    def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - the name of torch's argument
+    def forward(self, input: Tensor) -> Tensor:
         """Return the convolution, ``(batch, channels, height, width)`` in and out."""
         return super().forward(input) if self.analog.bypass else _forward(self, input)
 
@@ -165,10 +166,10 @@ class AnalogConv3d(nn.Conv3d):
 
     analog: TileArray
     unfolds_patches: bool
-    from_digital = classmethod(_from_digital)
+    from_digital: Any = classmethod(_from_digital)
     to_digital = _to_digital
     crossbar_weight = _crossbar_weight
 
-    def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - the name of torch's argument
+    def forward(self, input: Tensor) -> Tensor:
         """Return the convolution, ``(batch, channels, depth, height, width)`` in and out."""
         return super().forward(input) if self.analog.bypass else _forward(self, input)

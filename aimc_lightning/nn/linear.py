@@ -21,6 +21,7 @@ class AnalogLinear(nn.Linear):
     """
 
     analog: TileArray
+    digital_class: type[nn.Linear]
 
     @classmethod
     def from_digital(cls, layer: nn.Linear, config: TileConfig) -> "AnalogLinear":
@@ -41,7 +42,7 @@ class AnalogLinear(nn.Linear):
         """Return the logical weights as the tiles hold them, ``(out_features, in_features)``."""
         return self.weight
 
-    def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - the name of torch's argument
+    def forward(self, input: Tensor) -> Tensor:
         """Return the analog product plus bias.
 
         Args:

@@ -75,10 +75,13 @@ class TileArray(nn.Module):
         grouped = x.unflatten(1, (self.groups, -1)).split(self.in_sizes, 2)
         return [part.flatten(1, 2) for part in grouped]
 
+    def _rows(self) -> list[AnalogTile]:
+        return list(self.tiles)  # type: ignore[arg-type]
+
     def prepare(self, weight: Tensor) -> list[PreparedTile]:
         """Return the weights of all tiles for one forward pass."""
         parts = self.weight_parts(weight)
-        return [tile.prepare(part) for tile, part in zip(self.tiles, parts, strict=True)]
+        return [tile.prepare(part) for tile, part in zip(self._rows(), parts, strict=True)]
 
     def forward(
         self,
@@ -118,21 +121,21 @@ class TileArray(nn.Module):
     @torch.no_grad()
     def clip_(self, weight: Tensor) -> None:
         """Clip the logical weights of every tile in place."""
-        for tile, part in zip(self.tiles, self.weight_parts(weight), strict=True):
+        for tile, part in zip(self._rows(), self.weight_parts(weight), strict=True):
             tile.clip_(part)
 
     @torch.no_grad()
     def effective_weight(self, weight: Tensor) -> Tensor:
         """Return the weights of the digital layer with the learned output scales folded in."""
         parts = []
-        for tile, part in zip(self.tiles, self.weight_parts(weight), strict=True):
+        for tile, part in zip(self._rows(), self.weight_parts(weight), strict=True):
             scale = tile.out_scale.to(part.dtype).view(-1, *(1,) * (part.dim() - 1))
             parts.append(part * scale)
         return torch.cat(parts, 1)
 
     def program_(self, weight: Tensor, generator: torch.Generator) -> None:
         """Programme every tile with the present weights."""
-        for tile, part in zip(self.tiles, self.weight_parts(weight), strict=True):
+        for tile, part in zip(self._rows(), self.weight_parts(weight), strict=True):
             tile.program_(part, generator)
 
     def extra_repr(self) -> str:

@@ -11,8 +11,8 @@ from aimc_lightning.functional.crossbar import (
     CrossbarWeights,
     Periphery,
     crossbar_weights,
-    managed_codes,
 )
+from aimc_lightning.functional.managed import managed_codes
 from aimc_lightning.functional.nonlinearity import calibrated_slope
 from aimc_lightning.functional.product import LinearProduct
 from aimc_lightning.tiles.mapping import mapping_scale
@@ -79,7 +79,9 @@ class ProgrammedTile:
         back = converter.to_weights(programmed, scale, device.g_max_us)
         return ProgrammedCrossbar(target, programmed, exponent, scale, back)
 
-    def _aged(self, crossbar: ProgrammedCrossbar, time_s: float, generator: torch.Generator) -> Tensor:
+    def _aged(
+        self, crossbar: ProgrammedCrossbar, time_s: float, generator: torch.Generator
+    ) -> Tensor:
         """Return the normalised weights of a crossbar at a time; 0 is right after programming."""
         device, converter = self.config.chip.device, self.config.chip.converter
         if time_s == 0:

@@ -10,8 +10,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from aimc_lightning.functional.crossbar import dac_codes, managed_codes
+from aimc_lightning.functional.crossbar import dac_codes
 from aimc_lightning.functional.input_range import input_range_gradient
+from aimc_lightning.functional.managed import managed_codes
 from aimc_lightning.functional.product import StackedProduct
 from aimc_lightning.tiles.stack import TileGroup
 

@@ -130,9 +130,7 @@ class AnalogTile(nn.Module):
             normalized = wide / scale.view(-1, *(1,) * (weight.dim() - 1))
             if self.training and self.noise_scale > 0:
                 normalized = self._disturbed(normalized, generator)
-            return PreparedTile(
-                crossbar_weights(normalized, self.periphery), scale, self.periphery
-            )
+            return PreparedTile(crossbar_weights(normalized, self.periphery), scale, self.periphery)
 
     def _disturbed(self, normalized: Tensor, generator: torch.Generator | None) -> Tensor:
         noise = self.config.weight_noise

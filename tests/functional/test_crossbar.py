@@ -11,8 +11,8 @@ from aimc_lightning.functional.crossbar import (
     crossbar_codes,
     crossbar_weights,
     dac_codes,
-    managed_codes,
 )
+from aimc_lightning.functional.managed import managed_codes
 from aimc_lightning.functional.product import ConvProduct, LinearProduct
 from tests.helpers import reference_mvm as reference
 
@@ -79,7 +79,10 @@ def test_effect_agrees_with_the_reference(name):
 
 @pytest.mark.parametrize("name", EFFECTS)
 def test_effect_in_single_precision_agrees_up_to_few_converter_steps(name):
-    ours, expected = _run(_periphery(**EFFECTS[name]), dtype=torch.float32), _expected(EFFECTS[name])
+    ours, expected = (
+        _run(_periphery(**EFFECTS[name]), dtype=torch.float32),
+        _expected(EFFECTS[name]),
+    )
     close = np.isclose(ours, expected, rtol=0, atol=1e-5)
     assert close.mean() > 0.99
     np.testing.assert_allclose(ours, expected, rtol=0, atol=0.1)

@@ -124,7 +124,7 @@ def test_leading_axes_and_dtype_are_kept(shape):
     (torch.ones(2), torch.ones(2), {}, r"must have a shape \(out, in\), got \(2,\)"),
     (torch.ones(2, 3), torch.ones(2), {}, "voltages_v has 2 inputs, but conductances_us has 3"),
     (torch.ones(2, 2), torch.ones(2), {"r_bitline_ohm": -1.0}, "r_bitline_ohm must be .* got -1.0"),
-    (torch.ones(2, 2), torch.ones(2), {"r_wordline_ohm": math.inf}, "r_wordline_ohm must be finite"),
+    (torch.ones(2, 2), torch.ones(2), {"r_wordline_ohm": math.inf}, "r_wordline_ohm must be finit"),
 ])  # fmt: skip
 def test_impossible_arrays_are_refused(g, v, options, message):
     with pytest.raises(ValueError, match=message):
@@ -170,5 +170,5 @@ def test_relative_drop_is_independent_of_the_amplitude_and_the_approximation_is_
 
 
 def test_perfect_wires_have_no_drop():
-    row, = compare_ir_drop([16], r_wire_ohm=0.0)
+    (row,) = compare_ir_drop([16], r_wire_ohm=0.0)
     assert max(row[1:]) < 1e-14

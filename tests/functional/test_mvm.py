@@ -197,7 +197,9 @@ def test_nothing_is_recorded_without_gradients():
         assert not Tile(Periphery()).run().requires_grad
 
 
-@pytest.mark.parametrize("shape", [(INPUTS,), (1, INPUTS), (0, INPUTS), (2, 3, INPUTS), (2, 0, INPUTS)])
+@pytest.mark.parametrize(
+    "shape", [(INPUTS,), (1, INPUTS), (0, INPUTS), (2, 3, INPUTS), (2, 0, INPUTS)]
+)
 @pytest.mark.parametrize("management", ["none", "abs_max"])
 def test_any_leading_axes_work_with_gradients(shape, management):
     p = Periphery(

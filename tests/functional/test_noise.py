@@ -1,8 +1,8 @@
 """Training weight noise and the spread of short-term read noise.
 
 Bounds of statistical tests: with N draws the standard error of a mean is std / sqrt(N), that of a
-standard deviation of a normal is std / sqrt(2 N); five of them are allowed, six where a whole grid is
-compared at once.
+standard deviation of a normal is std / sqrt(2 N); five of them are allowed, six where a whole grid
+is compared at once.
 """
 
 import numpy as np
@@ -75,7 +75,9 @@ def test_programming_noise_is_reflected_at_zero():
     _same_moments(_draws("programming", 3.0), expected)
 
 
-@pytest.mark.parametrize(("scale", "time_s"), [(3.0, 0.0), (3.0, 1.0), (1.0, 3600.0), (2.0, 3.15e7)])
+@pytest.mark.parametrize(
+    ("scale", "time_s"), [(3.0, 0.0), (3.0, 1.0), (1.0, 3600.0), (2.0, 3.15e7)]
+)
 def test_pcm_noise_agrees_with_the_reference(scale, time_s):
     rng = np.random.default_rng(3)
     w = np.broadcast_to(GRID.numpy(), (N, len(GRID)))

@@ -125,7 +125,9 @@ class LayerConformance:
     def test_programmed_ideal_device_equals_digital_to_rounding(self, case):
         x = case.inputs(torch.float64)
         ours = flat(chip(case.analog(TILED, torch.float64), 1)(x))
-        torch.testing.assert_close(ours, flat(case.digital(torch.float64)(x)), rtol=1e-9, atol=1e-10)
+        torch.testing.assert_close(
+            ours, flat(case.digital(torch.float64)(x)), rtol=1e-9, atol=1e-10
+        )
 
     def test_standard_tile_trains_all_that_is_learned(self, case):
         model = case.analog(STANDARD)

@@ -61,7 +61,7 @@ def asymmetric(v: Array, asymmetry: float) -> Array:
     return np.where(v < 0, (1 - asymmetry) * v, v)
 
 
-def chain(  # noqa: PLR0913 - every stage of the specification
+def chain(
     w: Array,
     x: Array,
     *,
@@ -113,7 +113,7 @@ def range_gradient(
     return float(gradient)
 
 
-def gradients(  # noqa: PLR0913
+def gradients(
     w: Array, x: Array, dy: Array, c: float, s: Array, gamma: Array, *,
     dac_steps: int | None, adc_steps: int | None, out_bound: float | None,
 ) -> dict[str, Array | float]:  # fmt: skip

@@ -155,9 +155,7 @@ def test_attention_dropout_acts_in_training_only():
 
 
 def test_query_key_and_value_have_tiles_of_their_own_on_views_of_the_packed_weight():
-    layer = AnalogMultiheadAttention.from_digital(
-        nn.MultiheadAttention(EMBED, HEADS), TileConfig()
-    )
+    layer = AnalogMultiheadAttention.from_digital(nn.MultiheadAttention(EMBED, HEADS), TileConfig())
     arrays = analog_arrays(layer)
     assert list(arrays) == ["q_proj_weight", "k_proj_weight", "v_proj_weight"]
     packed = layer.in_proj_weight

@@ -26,7 +26,9 @@ CASES = {
         lambda: nn.Conv1d(2, 5, 4, padding="same", dilation=3), (2, 2, 12)
     ),
     "valid": Case(lambda: nn.Conv2d(2, 5, 3, padding="valid"), (2, 2, 6, 5)),
-    "reflect": Case(lambda: nn.Conv2d(2, 5, 3, padding=(1, 2), padding_mode="reflect"), (2, 2, 6, 5)),
+    "reflect": Case(
+        lambda: nn.Conv2d(2, 5, 3, padding=(1, 2), padding_mode="reflect"), (2, 2, 6, 5)
+    ),
     "replicate, 3d": Case(
         lambda: nn.Conv3d(2, 3, 2, padding=(0, 1, 1), padding_mode="replicate"), (1, 2, 3, 4, 3)
     ),
@@ -91,7 +93,7 @@ def test_convolution_that_fits_one_tile_runs_natively_with_either_split():
 def test_rows_of_the_tiles_are_near_equal(split, rows):
     config = TileConfig().with_values({"mapping.conv_split": split})
     layer = AnalogConv2d.from_digital(nn.Conv2d(64, 600, 3), config)
-    (array, _), = analog_arrays(layer).values()
+    ((array, _),) = analog_arrays(layer).values()
     assert array.crossbars == [(row, 300) for row in rows for _ in range(2)]
 
 

@@ -149,9 +149,7 @@ def _reference(layer, x):
 @pytest.mark.parametrize("name", SETTINGS)
 def test_loop_equals_the_chain_step_by_step(name, hidden):
     torch.manual_seed(0)
-    layer = AnalogLSTM.from_digital(
-        nn.LSTM(5, hidden).double(), QUIET.with_values(SETTINGS[name])
-    )
+    layer = AnalogLSTM.from_digital(nn.LSTM(5, hidden).double(), QUIET.with_values(SETTINGS[name]))
     x = torch.randn(4, 3, 5, dtype=torch.float64, requires_grad=True)
     with torch.no_grad():
         for tile in analog_tiles(layer).values():

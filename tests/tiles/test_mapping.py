@@ -37,7 +37,9 @@ def test_channels_are_cut_so_that_each_part_fits(channels, kernel, limit, expect
 
 
 def test_kernel_beyond_the_tile_names_both_sizes_and_the_remedy():
-    with pytest.raises(ValueError, match=r"513 elements .* 512 inputs; raise .*conv_split='unfold'"):
+    with pytest.raises(
+        ValueError, match=r"513 elements .* 512 inputs; raise .*conv_split='unfold'"
+    ):
         split_channels(1, 513, 512)
 
 

@@ -1,0 +1,173 @@
+"""The CPU kernels compute what the readable chain computes."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from aimc_lightning.functional import mvm
+from aimc_lightning.functional.crossbar import Periphery, crossbar_weights
+from aimc_lightning.functional.product import ConvProduct, LinearProduct, Product
+
+pytest.importorskip("numba")
+
+STANDARD = Periphery(
+    dac_steps=254, adc_steps=254, out_bound=4.0, ir_drop_scale=1.0, ir_drop_g_ratio=4000.0,
+    read_noise_std=0.0175, output_noise_std=0.04, decay=0.01, min_percentage=0.5,
+)  # fmt: skip
+PRODUCTS = {
+    "linear": ((33, 20), (7, 20), LinearProduct()),
+    "one row": ((1, 20), (7, 20), LinearProduct()),
+    "single vector": ((20,), (7, 20), LinearProduct()),
+    "more axes": ((3, 5, 20), (7, 20), LinearProduct()),
+    "conv": ((3, 4, 9, 8), (7, 4, 3, 3), ConvProduct((1, 1), (1, 1), (1, 1), 1)),
+    "1x1": ((3, 4, 9, 8), (7, 4, 1, 1), ConvProduct((1, 1), (0, 0), (1, 1), 1)),
+    "1x1, stride": ((3, 4, 9, 8), (7, 4, 1, 1), ConvProduct((2, 2), (0, 0), (1, 1), 1)),
+    "stride, dilation": ((3, 4, 9, 8), (7, 4, 3, 2), ConvProduct((2, 1), (2, 1), (1, 2), 1)),
+    "groups": ((3, 4, 9, 8), (6, 2, 3, 3), ConvProduct((1, 1), (0, 1), (1, 1), 2)),
+    "depthwise": ((3, 4, 9, 8), (4, 1, 3, 3), ConvProduct((1, 1), (1, 1), (1, 1), 4)),
+    "1d": ((3, 4, 30), (7, 4, 5), ConvProduct((2,), (1,), (1,), 1)),
+    "3d": ((2, 3, 5, 4, 6), (5, 3, 2, 2, 3), ConvProduct((1, 1, 1), (1, 0, 1), (1, 1, 1), 1)),
+}  # fmt: skip
+every_product = pytest.mark.parametrize("name", PRODUCTS)
+
+
+class Twins:
+    """One tile, run with and without the kernels."""
+
+    def __init__(self, name: str, p: Periphery, *, c: float = 1.5, quiet: bool = True) -> None:
+        shape, weight_shape, self.product = PRODUCTS[name]
+        generator = torch.Generator().manual_seed(0)
+        self.x, weight = (torch.randn(size, generator=generator) for size in (shape, weight_shape))
+        self.s = weight.abs().flatten(1).amax(1)
+        self.weight = weight
+        normalized = weight / self.s.view(-1, *(1,) * (weight.dim() - 1))
+        self.weights = crossbar_weights(normalized, p)  # bfloat16 corrections as under noise
+        self.p = p._replace(output_noise_std=0.0, read_noise_std=0.0) if quiet else p
+        if quiet:
+            self.weights = self.weights._replace(squares=None)
+        self.gamma = torch.rand(weight_shape[0], generator=generator) + 0.5
+        self.c = torch.tensor(c)
+
+    def run(self, fused: bool, x: Tensor | None = None, seed: int = 0) -> list[Tensor]:
+        """Return output and gradients of inputs, weight, range and output scale."""
+        x = self.x if x is None else x
+        leaves = [t.clone().requires_grad_() for t in (x, self.weight, self.c, self.gamma)]
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(mvm, "HAS_KERNELS", fused)
+            assert not fused or mvm.can_fuse(leaves[0], self.weights, self.p, self.product)
+            y = mvm.analog_mvm(
+                leaves[0], leaves[1], leaves[2], leaves[3], self.s, self.weights, self.p,
+                self.product, generator=torch.Generator().manual_seed(seed),
+            )  # fmt: skip
+            dy = torch.randn(y.shape, generator=torch.Generator().manual_seed(1))
+            return [y.detach(), *torch.autograd.grad(y, leaves, dy)]
+
+
+def _agree(ours: list[Tensor], expected: list[Tensor], step: Tensor) -> None:
+    """Allow one in 200 outputs to differ by one converter step, and what follows from it."""
+    y, y_expected = ours[0], expected[0]
+    off = (y - y_expected).abs()
+    assert (off > 1e-4).float().mean() < 0.005
+    assert off.max() <= 1.01 * step.max()
+    for gradient, other in zip(ours[1:], expected[1:], strict=True):
+        scale = other.abs().max().clamp(min=1e-3)
+        assert gradient.shape == other.shape
+        assert ((gradient - other).norm() / other.norm().clamp(min=1e-3) < 0.02) or (
+            (gradient - other).abs().max() < 0.02 * scale
+        )
+
+
+@every_product
+@pytest.mark.parametrize("effects", [
+    {}, {"ir_drop_scale": 0.0}, {"decay": 0.0}, {"dac_steps": 62, "adc_steps": 510},
+    {"out_bound": 0.5},
+], ids=str)  # fmt: skip
+def test_kernels_agree_with_the_chain(name, effects):
+    twins = Twins(name, STANDARD._replace(**effects))
+    step = twins.s * twins.gamma * twins.c * twins.p.adc_step
+    _agree(twins.run(True), twins.run(False), step)
+
+
+@every_product
+def test_kernels_agree_for_any_memory_layout(name):
+    twins = Twins(name, STANDARD)
+    expected = twins.run(False)
+    step = twins.s * twins.gamma * twins.c * twins.p.adc_step
+    strided = twins.x.repeat_interleave(2, -1)[..., ::2]
+    layouts = [strided, twins.x.transpose(0, -1).contiguous().transpose(0, -1)]
+    if twins.x.dim() == 4:
+        layouts.append(twins.x.contiguous(memory_format=torch.channels_last))
+    for x in layouts:
+        _agree(twins.run(True, x), expected, step)
+
+
+@every_product
+def test_noise_of_the_kernels_has_the_moments_of_the_chain(name):
+    # About 400 passes; every output gets its own mean and standard deviation. The errors in units
+    # of the standard error are summed over all outputs and must look like one.
+    twins = Twins(name, STANDARD._replace(adc_steps=65534, out_bound=40.0), quiet=False)
+    draws = [
+        torch.stack([twins.run(fused, seed=k)[0] for k in range(200)]) for fused in (True, False)
+    ]
+    mean, std = [d.mean(0) for d in draws], [d.std(0) for d in draws]
+    error = std[1] * (2 / 200) ** 0.5
+    assert float(((mean[0] - mean[1]) / error).square().mean().sqrt()) < 1.5
+    assert float((std[0] / std[1]).mean()) == pytest.approx(1, abs=0.03)
+
+
+def test_noise_of_the_kernels_is_normal():
+    # 1e5 draws; standard errors: mean 1/sqrt(N), variance sqrt(2/N), third sqrt(15/N), fourth
+    # moment sqrt(96/N).
+    n = 100_000
+    p = Periphery(dac_steps=254, adc_steps=65534, out_bound=10.0, output_noise_std=0.04)
+    weight = torch.zeros(4, 3)
+    y = mvm.analog_mvm(
+        torch.zeros(n // 4, 3), weight, torch.tensor(1.0), torch.ones(4), torch.ones(4),
+        crossbar_weights(weight, p), p, LinearProduct(),
+        generator=torch.Generator().manual_seed(0),
+    )  # fmt: skip
+    z = y.double().flatten() / 0.04
+    for power, moment, variance in ((1, 0, 1), (2, 1, 2), (3, 0, 15), (4, 3, 96)):
+        assert abs(float(z.pow(power).mean()) - moment) < 5 * (variance / n) ** 0.5
+    assert abs(float((y[:, 0] * y[:, 1]).double().mean())) / 0.04**2 < 5 / (n / 4) ** 0.5
+    assert abs(float((y[1:] * y[:-1]).double().mean())) / 0.04**2 < 5 / n**0.5
+
+
+@every_product
+def test_kernels_repeat_with_the_same_generator(name):
+    twins = Twins(name, STANDARD, quiet=False)
+    assert all(map(torch.equal, twins.run(True, seed=3), twins.run(True, seed=3)))
+    assert not torch.equal(twins.run(True, seed=3)[0], twins.run(True, seed=4)[0])
+
+
+def test_numbers_of_the_kernels_do_not_depend_on_threads():
+    twins = Twins("conv", STANDARD, quiet=False)
+    threads = torch.get_num_threads()
+    x = torch.randn(64, 4, 9, 8, generator=torch.Generator().manual_seed(5))
+    results = []
+    try:
+        for number in (1, 3):
+            torch.set_num_threads(number)
+            results.append(twins.run(True, x))
+    finally:
+        torch.set_num_threads(threads)
+    assert torch.equal(results[0][0], results[1][0])
+
+
+def _served(p: Periphery, product: Product, x: Tensor, weight: Tensor) -> bool:
+    return mvm.can_fuse(x, crossbar_weights(weight, p), p, product)
+
+
+@pytest.mark.parametrize("change", [
+    {"dac_stochastic": True}, {"adc_stochastic": True}, {"input_noise_std": 0.1},
+    {"input_asymmetry": 0.1}, {"output_asymmetry": 0.1}, {"r_series": 0.1},
+    {"v_offset": torch.zeros(7)}, {"steepness": torch.zeros(7)}, {"dac_steps": None},
+    {"adc_steps": None}, {"clip_input": False}, {"noise_management": "abs_max"},
+    {"bound_management": "iterative"}, {"output_noise_std": 0.0},
+])  # fmt: skip
+def test_effects_beyond_the_standard_take_the_readable_chain(change):
+    x, weight = torch.ones(2, 5), torch.ones(7, 5)
+    assert _served(STANDARD, LinearProduct(), x, weight)
+    assert not _served(STANDARD._replace(**change), LinearProduct(), x, weight)
+    assert not _served(STANDARD, LinearProduct(), x.double(), weight)
+    assert not _served(STANDARD, LinearProduct(), x[:0], weight)

@@ -1,0 +1,21 @@
+"""The table of a conversion."""
+
+from aimc_lightning.report import ConversionReport, LayerReport
+
+
+def test_table_names_every_layer_and_counts():
+    report = ConversionReport(
+        [LayerReport("a", "Linear", 1, ""), LayerReport("longer", "Conv2d", 3, "")],
+        [LayerReport("", "Net", 0, "not a layer that runs on tiles")],
+    )
+    assert report.tiles == 4
+    assert str(report).splitlines() == [
+        "a                   Linear  1 tile",
+        "longer              Conv2d  3 tiles",
+        "(the model itself)  Net     digital: not a layer that runs on tiles",
+        "2 layers on 4 tiles, 1 layer with weights stays digital",
+    ]
+
+
+def test_second_conversion_says_that_nothing_was_done():
+    assert str(ConversionReport(already=True)) == "The model was analog already; nothing was done."
