@@ -9,7 +9,7 @@ from torch import nn
 from aimc_lightning.config import TileConfig
 from aimc_lightning.nn.base import analog_arrays, analog_layers, parameter_name, store_weight_
 from aimc_lightning.nn.registry import analog_class, convertible_names, reason_to_stay
-from aimc_lightning.nn.shortcuts import close_shortcuts_
+from aimc_lightning.nn.shortcuts import bypassed_children, close_shortcuts_
 from aimc_lightning.presets import get_preset
 from aimc_lightning.report import ConversionReport as ConversionReport
 from aimc_lightning.report import LayerReport
@@ -117,17 +117,19 @@ def _choices(
     model: nn.Module, selection: Selection
 ) -> Iterator[tuple[str, nn.Module, TileConfig | str]]:
     """Yield each layer with weights and its settings, or the reason why it is kept."""
-    read_by_parent: set[int] = set()
-    for name, module in weighted_layers(model).items():
+    choices: dict[int, TileConfig | str] = {}
+    idle: dict[int, str] = {}
+    for name, module in model.named_modules():
         choice: TileConfig | str = reason_to_stay(module) or selection.choose(module)
-        if not name and not isinstance(choice, str):
+        if not isinstance(choice, str) and not name:
             choice = "the model itself; wrap it in a parent, for example nn.Sequential(layer)"
-        if id(module) in read_by_parent and not isinstance(choice, str):
-            choice = "its weight is read by its attention layer, which stays digital"
-        if isinstance(module, nn.MultiheadAttention) and isinstance(choice, str):
-            # torch's attention never calls this layer, so tiles of it would not be used.
-            read_by_parent.add(id(module.out_proj))
-        yield name, module, choice
+        if not isinstance(choice, str) and id(module) in idle:
+            choice = f"{idle[id(module)]} reads its weight and never calls it"
+        for child in bypassed_children(module, not isinstance(choice, str)):
+            idle[id(child)] = type(module).__name__
+        choices[id(module)] = choice
+    for name, module in weighted_layers(model).items():
+        yield name, module, choices[id(module)]
 
 
 def _made_analog(name: str, module: nn.Module, config: TileConfig) -> nn.Module:

@@ -101,6 +101,11 @@ def _configure_optimizers(
     made_optimizer = instantiate_class(parameters, optimizer)
     if scheduler is None:
         return made_optimizer
+    arguments = scheduler.get("init_args", {})
+    if "total_steps" in arguments and arguments["total_steps"] is None:
+        # A number in the YAML would go wrong with another batch size or number of epochs.
+        steps = int(module.trainer.estimated_stepping_batches)
+        scheduler = {**scheduler, "init_args": {**arguments, "total_steps": steps}}
     made = instantiate_class(made_optimizer, scheduler)
     settings: dict[str, Any] = {"scheduler": made}
     if isinstance(made, ReduceLROnPlateau):

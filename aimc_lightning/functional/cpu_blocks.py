@@ -105,3 +105,15 @@ def store(rows: np.ndarray, blocks: Blocks, block: int, outside: np.ndarray) -> 
         for row in range(count):
             start = (sample + row) * stride
             outside[start : start + channels] = rows[row * channels : (row + 1) * channels]
+
+
+@part
+def spread(vector: np.ndarray, blocks: Blocks) -> np.ndarray:
+    """Return a vector over channels, or a single value, for every element of a block of rows."""
+    values = np.empty(blocks.run * blocks.channels, vector.dtype)
+    if vector.size == 1:
+        values[:] = vector[0]
+    else:
+        for row in range(blocks.run):
+            values[row * blocks.channels : (row + 1) * blocks.channels] = vector
+    return values

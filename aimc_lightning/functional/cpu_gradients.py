@@ -3,7 +3,7 @@
 import numpy as np
 from numba import njit
 
-from aimc_lightning.functional.cpu_blocks import Blocks, load, span
+from aimc_lightning.functional.cpu_blocks import Blocks, load, span, spread
 from aimc_lightning.functional.cpu_jit import kernel, part
 from aimc_lightning.functional.cpu_kernels import clip
 from aimc_lightning.functional.cpu_transpose import transpose
@@ -56,7 +56,7 @@ def enter_backward(
         grad_y: Gradient of the outputs, as these lie outside of the tile.
         blocks: Blocks of the outputs.
         codes: ADC codes in rows.
-        scale: Scale per output, for the rows of one block.
+        scale: Scale per output.
         limit: Largest code; there and beyond no gradient passes.
         out: Gradient in rows; sums, shape ``(blocks, channels)``, or none.
         first: First block.
@@ -65,6 +65,7 @@ def enter_backward(
     size = blocks.run * blocks.channels
     loaded, multiplied = np.empty(size, np.float32), np.empty(size, np.float32)
     target, sums = out
+    scales = spread(scale, blocks)
     for block in range(first, last):
         load(grad_y, blocks, block, loaded)
         row, count, _, _ = span(blocks, block)
@@ -74,7 +75,7 @@ def enter_backward(
             _products(grad, code, multiplied)
             start = block * blocks.channels
             _sum_rows(multiplied[: b - a], blocks.channels, sums[start : start + blocks.channels])
-        _pass_unclipped(grad, code, scale[: b - a], limit, target[a:b])
+        _pass_unclipped(grad, code, scales, limit, target[a:b])
 
 
 @njit(nogil=True, fastmath={"reassoc", "nsz"})

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from aimc_lightning.functional.cpu_blocks import Blocks, load, span, store
+from aimc_lightning.functional.cpu_blocks import Blocks, load, span, spread, store
 from aimc_lightning.functional.cpu_jit import kernel, part, scalar
 from aimc_lightning.functional.cpu_normals import bits_to_float, fill_normals, float_to_bits, padded
 
@@ -57,7 +57,7 @@ class ProductArrays(NamedTuple):
 
 
 class OutputVectors(NamedTuple):
-    """Per output, repeated for all rows of a block: digital scale, variance of the output noise."""
+    """Per output: digital scale, and variance of the output noise, of size 1 if it is the same."""
 
     scale: Array
     variance: Array
@@ -117,7 +117,8 @@ def _narrow_magnitude(values: Array, target: Array) -> None:
 @part
 def _narrow_square(values: Array, target: Array) -> None:
     for i in range(target.size):
-        target[i] = _to_bf16(values[i] * values[i])
+        value = _from_bf16(_to_bf16(values[i]))
+        target[i] = _to_bf16(value * value)
 
 
 @kernel
@@ -209,17 +210,20 @@ def convert_outputs(
         products: In rows.
         blocks: Blocks of the outputs.
         numbers: Factors of the stages.
-        vectors: Per output, for the rows of one block.
+        vectors: Per output.
         out: ``y`` as outputs lie outside of the tile; ``codes`` in rows.
         first: First block.
         last: First block not to be written.
     """
     size = blocks.run * blocks.channels
     values, normals = np.empty(size, np.float32), np.empty(padded(size), np.float32)
+    scales, variances = spread(vectors.scale, blocks), vectors.variance
+    if variances.size > 0:
+        variances = spread(variances, blocks)
     for block in range(first, last):
         row, count, _, _ = span(blocks, block)
         a, b = row * blocks.channels, (row + count) * blocks.channels
-        z, scale, variance = values[: b - a], vectors.scale[: b - a], vectors.variance[: b - a]
+        z, variance = values[: b - a], variances[: b - a]
         _multiply(products.z[a:b], numbers.step, z)
         _subtract_ir_drop(
             z, products.current[a:b], products.weighted[a:b],
@@ -235,7 +239,7 @@ def convert_outputs(
                 _add_noise(z, noise, variance)
         _adc(z, numbers)
         _copy(z, out.codes[a:b])
-        _scale(z, scale)
+        _scale(z, scales)
         store(z, blocks, block, out.y)
 
 

@@ -60,7 +60,7 @@ def dense(shape: torch.Size, product: Product, *, in_rows: bool) -> tuple[Tensor
         >>> y.shape, outside.blocks.rows
         (torch.Size([2, 3]), 2)
     """
-    flat = torch.empty(shape.numel())
+    flat = torch.empty(shape.numel(), dtype=torch.float32)
     if isinstance(product, LinearProduct):
         blocks = blocks_of(flat.numel() // shape[-1], shape[-1], 1, shape[-1])
         return flat.view(shape), Border(flat, blocks, True)

@@ -12,7 +12,7 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from aimc_lightning.functional.cpu_jit import part, scalar
+from aimc_lightning.functional.cpu_jit import kernel, part, run_in_threads, scalar
 
 _U32, _I32, _U64, _F32 = np.uint32, np.int32, np.uint64, np.float32
 
@@ -23,6 +23,7 @@ _W0, _W1 = np.uint64(0x9E3779B9), np.uint64(0xBB67AE85)
 
 _SQRT_HALF_BITS = np.uint32(0x3F3504F3)  # float32 of sqrt(1/2)
 _LN_2 = np.float32(0.6931471805599453)
+_BLOCK = 1 << 12  # numbers; a multiple of 64
 _QUARTER_TURN = np.float32(np.pi / 4 * 2.0**-31)  # a signed 32-bit number to (-pi/4, pi/4)
 
 
@@ -138,11 +139,30 @@ def fill_normals(out: np.ndarray, block: int, k0: int, k1: int) -> None:
         d[j] = radius * y
 
 
-def key_of(seed: int) -> tuple[int, int]:
-    """Return the two 32-bit halves of a seed.
+@kernel
+def _fill_blocks(out: np.ndarray, k0: int, k1: int, first: int, last: int) -> None:
+    for block in range(first, last):
+        target = out[block * _BLOCK : (block + 1) * _BLOCK]
+        if target.size == _BLOCK:
+            fill_normals(target, block, k0, k1)
+        else:
+            scratch = np.empty(_BLOCK, np.float32)
+            fill_normals(scratch, block, k0, k1)
+            target[:] = scratch[: target.size]
+
+
+def draw_normals(out: np.ndarray, seed: int) -> None:
+    """Fill an array with independent standard normals; several threads, always the same numbers.
+
+    Args:
+        out: float32, flat.
+        seed: Key of the numbers, 0 to 2**64 - 1.
 
     Example:
-        >>> key_of(2**32 + 5)
-        (5, 1)
+        >>> draw_normals(out := np.zeros(5, np.float32), seed=1)
+        >>> bool((out != 0).all())
+        True
     """
-    return seed & 0xFFFFFFFF, (seed >> 32) & 0xFFFFFFFF
+    k0, k1 = seed & 0xFFFFFFFF, seed >> 32
+    blocks = -(-out.size // _BLOCK)
+    run_in_threads(lambda first, last: _fill_blocks(out, k0, k1, first, last), blocks, out.size)

@@ -211,9 +211,10 @@ def _analog_product(
     variance = input_sum = None
     if p.v_offset is not None or p.r_series > 0:
         input_sum = product.forward(x, torch.ones_like(weights.weight)).mul_(step)
-    if weights.positioned is not None or weights.squares is not None:
+    helper = weights.positioned if weights.squares is None else weights.squares
+    if helper is not None:
         # DAC codes are small integers, which bfloat16 holds exactly up to 8 bits.
-        coarse = x.to(auxiliary_dtype(p, weights.weight))
+        coarse = x.to(helper.dtype)
         if weights.positioned is not None and weights.magnitude is not None:
             current = product.forward(coarse.abs(), weights.magnitude).to(z.dtype)
             weighted = product.forward(coarse, weights.positioned).to(z.dtype)

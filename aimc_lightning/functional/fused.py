@@ -1,7 +1,7 @@
-"""One tile on the CPU with all element-wise work in four kernels.
+"""The forward pass of one tile on the CPU with all element-wise work in two kernels.
 
 The arithmetic is that of :mod:`.crossbar` and :mod:`.mvm`, which define it. The kernels know the
-standard effects only, and need numba.
+standard effects only, and need numba. The backward pass is in :mod:`.fused_backward`.
 """
 
 from typing import NamedTuple
@@ -10,8 +10,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from aimc_lightning.functional.cpu_blocks import Blocks
-from aimc_lightning.functional.cpu_gradients import enter_backward, leave_backward
 from aimc_lightning.functional.cpu_jit import run_in_threads
 from aimc_lightning.functional.cpu_kernels import (
     InputArrays,
@@ -97,7 +95,7 @@ def _dac(
     drops, reads = weights.positioned is not None, weights.squares is not None
     half = torch.bfloat16
     out = DacOutput(
-        torch.empty(shape),
+        torch.empty(shape, dtype=torch.float32),
         torch.empty(shape, dtype=_code_dtype(p.dac_steps)) if keep else None,
         torch.empty(shape, dtype=half) if drops else None,
         torch.empty(drops + reads, *shape, dtype=half) if drops or reads else None,
@@ -161,10 +159,6 @@ def _adc(
     return codes
 
 
-def _per_block(vector: Tensor, blocks: Blocks) -> np.ndarray:
-    return flat_array(vector.detach().repeat(blocks.run))
-
-
 def _output_numbers(
     p: Periphery, in_features: int, generator: torch.Generator | None
 ) -> OutputNumbers:
@@ -185,11 +179,11 @@ def _output_numbers(
 
 
 def _noise_variance(p: Periphery, scale: Tensor) -> Tensor | None:
-    """Return the variance of the output noise per output, ``None`` without any noise."""
+    """Return the variance of the output noise, per output if needed; ``None`` without any noise."""
     if p.output_noise_std <= 0 and p.read_noise_std <= 0:
         return None
     if p.output_noise_factor is None:
-        return torch.full_like(scale, p.output_noise_std**2)
+        return torch.tensor([p.output_noise_std**2], dtype=torch.float32)
     return (p.output_noise_factor.to(scale) * p.output_noise_std).square()
 
 
@@ -238,98 +232,8 @@ def fused_forward(
     y, outputs = dense(rows.output_shape, product, in_rows=inputs.in_rows)
     variance = _noise_variance(p, output_scale)
     vectors = OutputVectors(
-        _per_block(output_scale * (input_range * p.adc_step), outputs.blocks),
-        flat_array(None, np.float32) if variance is None else _per_block(variance, outputs.blocks),
+        flat_array(output_scale * (input_range * p.adc_step)),
+        flat_array(variance, np.float32),
     )
     codes = _adc(products, outputs, p, vectors, _output_numbers(p, weights.in_features, generator))
     return FusedOutput(y, rows.from_rows(codes), dac.saved)
-
-
-class FusedGradients(NamedTuple):
-    """Gradients of a tile before the scales of weight, input range and output scale.
-
-    ``x`` has the shape of the inputs and ``weight`` of the normalised weight; ``per_output`` is the
-    sum of gradient times ADC code, ``(out,)``; ``widening`` the sum of the gradients that widen the
-    input range, and ``outside`` the share of inputs on or beyond it, both scalar.
-    """
-
-    x: Tensor | None
-    weight: Tensor | None
-    per_output: Tensor | None
-    widening: Tensor | None
-    outside: Tensor | None
-
-
-def fused_backward(
-    grad_y: Tensor,
-    x: Tensor,
-    weight: Tensor,
-    forward: FusedOutput,
-    scales: tuple[Tensor, Tensor],
-    periphery: Periphery,
-    product: Product,
-    needs: tuple[bool, bool, bool],
-) -> FusedGradients:
-    """Return the gradients of :func:`fused_forward`.
-
-    Args:
-        grad_y: Gradient of the outputs.
-        x: Inputs.
-        weight: Normalised weights of the tile.
-        forward: Result of the forward pass; ``y`` is not used.
-        scales: Input range, positive scalar tensor, and output scale, ``(out,)``.
-        periphery: Numbers of the signal chain.
-        product: How inputs meet weights.
-        needs: Whether to return the gradients of inputs or range, of weight, and of output scale.
-    """
-    input_range, output_scale = scales
-    rows = RowProduct(product, x.shape, weight)
-    limit = periphery.code_limit or 0.0
-    grad, per_output = _enter(
-        border(grad_y, product), rows.to_rows(forward.codes), output_scale, limit, needs[2]
-    )
-    dac_codes = forward.dac_codes
-    assert dac_codes is not None
-    grad_rows, grad_w = rows.backward(grad, dac_codes.float(), weight, needs[:2])
-    if grad_rows is None:
-        return FusedGradients(None, grad_w, per_output, None, None)
-    inputs = border(x, product)
-    grad_x, sums = _leave(inputs, grad_rows, x.shape, product, (1 / input_range).item())
-    outside = sums[1] / inputs.blocks.elements
-    return FusedGradients(grad_x, grad_w, per_output, sums[0], outside)
-
-
-def _enter(
-    grads: Border, codes: Tensor, output_scale: Tensor, limit: float, with_sums: bool
-) -> tuple[Tensor, Tensor | None]:
-    blocks = grads.blocks
-    grad = torch.empty(blocks.rows, blocks.channels)
-    sums = torch.empty(blocks.number, blocks.channels) if with_sums else None
-    flat, flat_codes = flat_array(grads.flat), flat_array(codes)
-    scale, out = _per_block(output_scale, blocks), (flat_array(grad), flat_array(sums, np.float32))
-    run_in_threads(
-        lambda first, last: enter_backward(
-            flat, blocks, flat_codes, scale, limit, out, first, last
-        ),
-        blocks.number,
-        blocks.elements,
-    )
-    return grad, None if sums is None else sums.sum(0)
-
-
-def _leave(
-    inputs: Border, grad: Tensor, shape: torch.Size, product: Product, inverse_range: float
-) -> tuple[Tensor, Tensor]:
-    blocks = inputs.blocks
-    grad_x, outside = dense(shape, product, in_rows=inputs.in_rows)
-    sums = torch.empty(blocks.number, 2, dtype=torch.float64)
-    flat, flat_grad = flat_array(inputs.flat), flat_array(grad)
-    out = flat_array(outside.flat), flat_array(sums)
-    run_in_threads(
-        lambda first, last: leave_backward(
-            flat, blocks, flat_grad, inverse_range, out, first, last
-        ),
-        blocks.number,
-        blocks.elements,
-    )
-    return grad_x, sums.sum(0).float()

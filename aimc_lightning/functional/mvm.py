@@ -2,7 +2,7 @@
 
 from contextlib import nullcontext
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -13,34 +13,34 @@ from aimc_lightning.functional.managed import managed_codes
 from aimc_lightning.functional.product import Product
 
 try:
-    from aimc_lightning.functional.fused import (
-        FusedOutput,
-        can_fuse,
-        fused_backward,
-        fused_forward,
-    )
+    from aimc_lightning.functional.fused import FusedOutput, can_fuse, fused_forward
+    from aimc_lightning.functional.fused_backward import fused_backward
 
     HAS_KERNELS = True
 except ImportError:  # no numba: the readable chain serves alone
     HAS_KERNELS = False
 
 
+class PreparedTile(NamedTuple):
+    """What a tile is made of in one forward pass, with one draw of training noise.
+
+    Attributes:
+        weights: Normalised weights as they act in this pass.
+        mapping_scale: Mapping scale s, ``(out,)`` or ``(1,)``, digital units per normalised weight.
+        periphery: Numbers of the signal chain.
+    """
+
+    weights: CrossbarWeights
+    mapping_scale: Tensor
+    periphery: Periphery
+
+
 class _AnalogMVM(torch.autograd.Function):
     """Forward through the crossbar; backward as of an ideal product, converters ignored."""
 
     @staticmethod
-    def forward(
-        ctx: Any,  # noqa: ANN401 - torch's own context object
-        x: Tensor,
-        weight: Tensor,
-        input_range: Tensor,
-        out_scale: Tensor,
-        mapping_scale: Tensor,
-        weights: CrossbarWeights,
-        periphery: Periphery,
-        product: Product,
-        generator: torch.Generator | None,
-    ) -> Tensor:
+    def forward(ctx: Any, *args: Any) -> Tensor:  # noqa: ANN401 - torch's context and arguments
+        x, _, input_range, out_scale, mapping_scale, weights, periphery, product, generator = args
         dtype = weights.weight.dtype
         width = input_range.detach().abs().to(dtype)
         codes, factor = managed_codes(
@@ -183,9 +183,7 @@ def analog_mvm(
     weight: Tensor,
     input_range: Tensor,
     out_scale: Tensor,
-    mapping_scale: Tensor,
-    weights: CrossbarWeights,
-    periphery: Periphery,
+    prepared: PreparedTile,
     product: Product,
     *,
     generator: torch.Generator | None = None,
@@ -204,9 +202,7 @@ def analog_mvm(
             is used.
         input_range: Range c, scalar tensor, in units of ``x``.
         out_scale: Learned output scale gamma, ``(out,)`` or ``(1,)``, dimensionless.
-        mapping_scale: Mapping scale s, ``(out,)`` or ``(1,)``, digital units per normalised weight.
-        weights: Normalised weights as they act in this pass.
-        periphery: Numbers of the signal chain.
+        prepared: What the tile is made of in this pass.
         product: How inputs meet weights.
         generator: Random numbers; torch's own if ``None``.
 
@@ -218,6 +214,7 @@ def analog_mvm(
         IBM/aihwkit, ``src/aihwkit/simulator/tiles/periphery.py``, ``pre_forward`` to
         ``post_backward``.
     """
+    weights, mapping_scale, periphery = prepared
     device = x.device.type
     autocast = torch.is_autocast_enabled(device)
     fused = HAS_KERNELS and can_fuse(x, weights, periphery, product)

@@ -7,9 +7,16 @@ from concurrent.futures import ThreadPoolExecutor
 import torch
 from torch import Tensor
 
-# torch's CPU generator is serial (about 0.2 to 0.3 billion normals a second), so large draws are
-# cut into chunks with generators of their own. The cut depends on the size only, never on the
-# number of threads: the same seed gives the same numbers on every machine.
+try:
+    from aimc_lightning.functional.cpu_normals import draw_normals
+
+    HAS_KERNELS = True
+except ImportError:  # no numba
+    HAS_KERNELS = False
+
+# torch's CPU generator is serial (about 0.2 to 0.3 billion normals a second), so large draws come
+# from kernels or, in other types, from chunks with generators of their own. The cut depends on the
+# size only, never on the number of threads: the same seed gives the same numbers on every machine.
 _CHUNK = 1 << 18
 
 
@@ -42,6 +49,9 @@ def standard_normal_like(x: Tensor, *, generator: torch.Generator | None = None)
     with torch.inference_mode(False):  # threads of the pool are never in inference mode
         out = torch.empty(numel, dtype=x.dtype)
     seed = int(torch.randint(0, 2**63 - 1, (), generator=generator))
+    if HAS_KERNELS and out.dtype == torch.float32:
+        draw_normals(out.numpy(), seed)
+        return out.view(x.shape)
     jobs = [
         (chunk, torch.Generator().manual_seed((seed + index) % 2**63))
         for index, chunk in enumerate(out.split(_CHUNK))

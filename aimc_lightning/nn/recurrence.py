@@ -65,6 +65,12 @@ class _Recurrence(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ANN401
+        if torch.is_grad_enabled():
+            # torch's once_differentiable notices only gradients that come in with a graph.
+            raise RuntimeError(
+                "The gradient of an analog recurrent layer cannot be differentiated again; leave "
+                "out create_graph=True."
+            )
         grad_out, grad_h, grad_c = grads[0], grads[1].clone(), grads[2].clone()
         cell: RecurrentCell = ctx.cell
         saved, ways = _restore(ctx)
@@ -118,6 +124,7 @@ def _restore(ctx: Any) -> tuple[Tensor, list[StepGradient]]:  # noqa: ANN401
     return saved, ways
 
 
+@torch.compiler.disable  # the loop writes into buffers, which a compiler would have to unroll
 def run_steps(
     cell: RecurrentCell,
     x_gates: Tensor,

@@ -4,9 +4,10 @@ import torch
 from torch import Tensor, nn
 
 from aimc_lightning.config import TileConfig
+from aimc_lightning.functional.mvm import PreparedTile
 from aimc_lightning.functional.product import LinearProduct, Product
 from aimc_lightning.tiles.mapping import split_sizes
-from aimc_lightning.tiles.tile import AnalogTile, PreparedTile
+from aimc_lightning.tiles.tile import AnalogTile
 
 
 class TileArray(nn.Module):

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from aimc_lightning.functional.crossbar import CrossbarWeights, Periphery
+from aimc_lightning.functional.mvm import PreparedTile
 from aimc_lightning.tiles.array import TileArray
-from aimc_lightning.tiles.tile import PreparedTile
 
 
 class TileGroup(NamedTuple):

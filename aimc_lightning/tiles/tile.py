@@ -1,7 +1,5 @@
 """The crossbars that share one input vector, with their periphery."""
 
-from typing import NamedTuple
-
 import torch
 from torch import Tensor, nn
 
@@ -11,22 +9,14 @@ from aimc_lightning.functional.clipping import (
     clip_weights,
     gaussian_clip_bound,
 )
-from aimc_lightning.functional.crossbar import CrossbarWeights, Periphery, crossbar_weights
+from aimc_lightning.functional.crossbar import Periphery, crossbar_weights
 from aimc_lightning.functional.input_range import updated_input_range
-from aimc_lightning.functional.mvm import analog_mvm
+from aimc_lightning.functional.mvm import PreparedTile, analog_mvm
 from aimc_lightning.functional.noise import drop_connect, noisy_weight
 from aimc_lightning.functional.nonlinearity import calibrated_slope
 from aimc_lightning.functional.product import Product
 from aimc_lightning.tiles.mapping import mapping_scale
 from aimc_lightning.tiles.programmed import ProgrammedTile
-
-
-class PreparedTile(NamedTuple):
-    """Weights of one tile as they act in one forward pass, with one draw of training noise."""
-
-    weights: CrossbarWeights
-    mapping_scale: Tensor
-    periphery: Periphery
 
 
 def build_periphery(config: TileConfig) -> Periphery:
@@ -181,9 +171,8 @@ class AnalogTile(nn.Module):
             # A copy, since a layer that runs twice changes the range between its backward passes.
             input_range = self.input_range.clone()
         return analog_mvm(
-            x, weight, input_range, self.out_scale, prepared.mapping_scale, prepared.weights,
-            prepared.periphery, product, generator=generator,
-        )  # fmt: skip
+            x, weight, input_range, self.out_scale, prepared, product, generator=generator
+        )
 
     @torch.no_grad()
     def initialize_range_(self, x: Tensor) -> None:

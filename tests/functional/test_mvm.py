@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from aimc_lightning.functional.crossbar import Periphery, crossbar_weights
-from aimc_lightning.functional.mvm import analog_mvm
+from aimc_lightning.functional.mvm import PreparedTile, analog_mvm
 from aimc_lightning.functional.product import ConvProduct, LinearProduct
 from tests.helpers import reference_mvm as reference
 
@@ -44,8 +44,9 @@ class Tile:
 
     def run(self, x: Tensor | None = None, seed: int = 0) -> Tensor:
         return analog_mvm(
-            self.x if x is None else x, self.weight, self.c, self.gamma, self.s, self.weights,
-            self.p, LinearProduct(), generator=torch.Generator().manual_seed(seed),
+            self.x if x is None else x, self.weight, self.c, self.gamma,
+            PreparedTile(self.weights, self.s, self.p), LinearProduct(),
+            generator=torch.Generator().manual_seed(seed),
         )  # fmt: skip
 
     def gradients(self, y: Tensor, dy: Tensor | None = None, **options: bool) -> list[Tensor]:
@@ -88,7 +89,7 @@ def test_gradients_without_rounding_are_true(name):
     def product(x: Tensor, weight: Tensor, gamma: Tensor) -> Tensor:
         weights = crossbar_weights((weight / s[:, None]).detach(), p)
         c = torch.tensor(C, dtype=torch.float64)
-        return analog_mvm(x, weight, c, gamma, s, weights, p, LinearProduct())
+        return analog_mvm(x, weight, c, gamma, PreparedTile(weights, s, p), LinearProduct())
 
     tile = Tile(p)
     assert torch.autograd.gradcheck(product, (tile.x[:8], tile.weight, tile.gamma))
@@ -100,7 +101,7 @@ def test_gradient_under_constant_noise_management_is_true():
     def product(x: Tensor, weight: Tensor, gamma: Tensor) -> Tensor:
         weights = crossbar_weights((weight / s[:, None]).detach(), p)
         c = torch.tensor(1.0, dtype=torch.float64)
-        return analog_mvm(x, weight, c, gamma, s, weights, p, LinearProduct())
+        return analog_mvm(x, weight, c, gamma, PreparedTile(weights, s, p), LinearProduct())
 
     tile = Tile(p)
     assert torch.autograd.gradcheck(product, (tile.x[:8], tile.weight, tile.gamma))
@@ -277,7 +278,7 @@ def test_convolution_learns_like_a_linear_layer_over_patches(settings, name):
         s = weight.abs().amax((1, 2, 3))
         if product is not None:
             weights = crossbar_weights(weight / s.view(-1, 1, 1, 1), p)
-            y = analog_mvm(leaves[0], leaves[1], leaves[2], leaves[3], s, weights, p, product)
+            y = analog_mvm(*leaves, PreparedTile(weights, s, p), product)
             y = y.flatten(2)
         else:
             stride, padding, dilation, _ = settings
@@ -289,8 +290,8 @@ def test_convolution_learns_like_a_linear_layer_over_patches(settings, name):
                 flat = leaves[1][own].flatten(1)
                 weights = crossbar_weights(flat.detach() / s[own, None], p)
                 parts.append(analog_mvm(
-                    rows[:, :, group], flat, leaves[2], leaves[3][own], s[own], weights, p,
-                    LinearProduct(),
+                    rows[:, :, group], flat, leaves[2], leaves[3][own],
+                    PreparedTile(weights, s[own], p), LinearProduct(),
                 ))  # fmt: skip
             y = torch.cat(parts, -1).movedim(1, 2)
         dy = torch.randn(y.shape, dtype=y.dtype, generator=torch.Generator().manual_seed(1))

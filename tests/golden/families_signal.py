@@ -15,7 +15,7 @@ from aimc_lightning.forward_config import (
     IRDropConfig,
 )
 from aimc_lightning.functional.crossbar import crossbar_codes, crossbar_weights
-from aimc_lightning.functional.mvm import analog_mvm
+from aimc_lightning.functional.mvm import PreparedTile, analog_mvm
 from aimc_lightning.functional.noise import WeightNoiseType, drop_connect, noisy_weight
 from aimc_lightning.functional.product import LinearProduct
 from aimc_lightning.functional.quantize import quantize_uniform, quantizer_steps
@@ -144,9 +144,8 @@ def _range_gradients(vector: Vector, config: TileConfig, weight: torch.Tensor) -
     x = vector.tensor("x").requires_grad_()
     w = weight.clone().requires_grad_()
     one = torch.ones(1)
-    y = analog_mvm(
-        x, w, start, one, one, crossbar_weights(weight, periphery), periphery, LinearProduct()
-    )
+    prepared = PreparedTile(crossbar_weights(weight, periphery), one, periphery)
+    y = analog_mvm(x, w, start, one, prepared, LinearProduct())
     dy = vector.tensor("dy")
     y.backward(dy)
     assert x.grad is not None

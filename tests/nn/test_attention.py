@@ -177,7 +177,7 @@ def test_output_projection_of_a_digital_attention_stays_digital_since_nobody_cal
     assert [row.name for row in report.converted] == ["1"]
     assert {row.name: row.reason for row in report.kept} == {
         "0": "excluded",
-        "0.out_proj": "its weight is read by its attention layer, which stays digital",
+        "0.out_proj": "MultiheadAttention reads its weight and never calls it",
     }
 
 

@@ -12,6 +12,7 @@ from aimc_lightning.functional.product import LinearProduct
 from aimc_lightning.nn.base import analog_arrays, analog_layers, analog_tiles, program_, set_time_
 from aimc_lightning.nn.recurrent import AnalogGRU, AnalogLSTM, AnalogRNN
 from aimc_lightning.nn.recurrent_cells import AnalogGRUCell, AnalogLSTMCell, AnalogRNNCell
+from aimc_lightning.tiles.sequence import StepProduct
 from aimc_lightning.tiles.tile import AnalogTile
 from tests.helpers.conformance import STANDARD, TILED, Case, LayerConformance, chip, flat
 
@@ -252,6 +253,37 @@ def test_backward_twice_needs_a_retained_graph():
     torch.testing.assert_close(layer.weight_hh_l0.grad, 2 * first)
     with pytest.raises(RuntimeError, match="second time"):
         loss.backward()
+
+
+def test_gradient_of_the_gradient_is_refused_and_not_wrong():
+    layer = AnalogLSTM.from_digital(nn.LSTM(5, 6), QUIET)
+    x = torch.randn(4, 3, 5, requires_grad=True)
+    with pytest.raises(RuntimeError, match="cannot be differentiated again"):
+        torch.autograd.grad(layer(x)[0].sum(), x, create_graph=True)
+
+
+def test_layer_runs_in_inference_mode_with_and_without_a_chip():
+    layer = AnalogLSTM.from_digital(nn.LSTM(5, 6), TileConfig()).eval()
+    with torch.inference_mode():
+        assert layer(torch.randn(4, 3, 5))[0].isfinite().all()
+    program_(layer, 1)
+    with torch.inference_mode():
+        assert layer(torch.randn(4, 3, 5))[0].isfinite().all()
+
+
+def test_evaluation_keeps_no_record_for_a_gradient(monkeypatch):
+    kept = []
+    init = StepProduct.__init__
+    monkeypatch.setattr(
+        StepProduct,
+        "__init__",
+        lambda *args, keep_record: kept.append(keep_record) or init(*args, keep_record=keep_record),
+    )
+    layer = AnalogLSTM.from_digital(nn.LSTM(5, 6), TileConfig())
+    layer(torch.randn(4, 3, 5))
+    with torch.no_grad():
+        layer(torch.randn(4, 3, 5))
+    assert kept == [True, False]
 
 
 def test_frozen_weights_get_no_gradient():

@@ -13,7 +13,7 @@ from aimc_lightning.nn.registry import (
 
 
 class _Own(nn.LSTM):
-    def forward(self, input, hx=None):  # noqa: ANN
+    def forward(self, input, hx=None):
         return super().forward(input, hx)
 
 

@@ -81,3 +81,17 @@ def test_copies_of_a_window_attention_use_their_own_tiles():
         twin(X).sum().backward()
         assert all(tile.out_scale.grad is not None for tile in analog_tiles(twin).values())
     assert all(tile.out_scale.grad is None for tile in analog_tiles(model).values())
+
+
+def test_kernel_that_takes_weights_in_training_is_not_used(monkeypatch):
+    mamba = pytest.importorskip("transformers.models.mamba.modeling_mamba")
+    config = pytest.importorskip("transformers").MambaConfig(
+        hidden_size=8, num_hidden_layers=1, state_size=4
+    )
+    monkeypatch.setattr(mamba, "mamba_inner_fn", lambda *_, **__: pytest.fail("kernel was used"))
+    model = nn.Sequential(mamba.MambaMixer(config, 0))
+    report = convert_to_analog(model)
+    assert [row.name for row in report.converted] == ["0.in_proj", "0.x_proj", "0.out_proj"]
+    model(torch.randn(2, 5, 8)).sum().backward()
+    assert model[0].training
+    assert all(tile.out_scale.grad is not None for tile in analog_tiles(model).values())

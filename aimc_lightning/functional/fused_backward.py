@@ -1,0 +1,108 @@
+"""The backward pass of one tile on the CPU with all element-wise work in two kernels."""
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from aimc_lightning.functional.cpu_gradients import enter_backward, leave_backward
+from aimc_lightning.functional.cpu_jit import run_in_threads
+from aimc_lightning.functional.cpu_layout import Border, border, dense, flat_array
+from aimc_lightning.functional.cpu_product import RowProduct
+from aimc_lightning.functional.crossbar import Periphery
+from aimc_lightning.functional.fused import FusedOutput
+from aimc_lightning.functional.product import Product
+
+
+class FusedGradients(NamedTuple):
+    """Gradients of a tile before the scales of weight, input range and output scale.
+
+    ``x`` has the shape of the inputs and ``weight`` of the normalised weight; ``per_output`` is the
+    sum of gradient times ADC code, ``(out,)``; ``widening`` the sum of the gradients that widen the
+    input range, and ``outside`` the share of inputs on or beyond it, both scalar.
+    """
+
+    x: Tensor | None
+    weight: Tensor | None
+    per_output: Tensor | None
+    widening: Tensor | None
+    outside: Tensor | None
+
+
+def fused_backward(
+    grad_y: Tensor,
+    x: Tensor,
+    weight: Tensor,
+    forward: FusedOutput,
+    scales: tuple[Tensor, Tensor],
+    periphery: Periphery,
+    product: Product,
+    needs: tuple[bool, bool, bool],
+) -> FusedGradients:
+    """Return the gradients of :func:`~aimc_lightning.functional.fused.fused_forward`.
+
+    Args:
+        grad_y: Gradient of the outputs.
+        x: Inputs.
+        weight: Normalised weights of the tile.
+        forward: Result of the forward pass; ``y`` is not used.
+        scales: Input range, positive scalar tensor, and output scale, ``(out,)``.
+        periphery: Numbers of the signal chain.
+        product: How inputs meet weights.
+        needs: Whether to return the gradients of inputs or range, of weight, and of output scale.
+    """
+    input_range, output_scale = scales
+    rows = RowProduct(product, x.shape, weight)
+    limit = periphery.code_limit or 0.0
+    grad, per_output = _enter(
+        border(grad_y, product), rows.to_rows(forward.codes), output_scale, limit, needs[2]
+    )
+    dac_codes = forward.dac_codes
+    assert dac_codes is not None
+    grad_rows, grad_w = rows.backward(grad, dac_codes.float(), weight, needs[:2])
+    if grad_rows is None:
+        return FusedGradients(None, grad_w, per_output, None, None)
+    inputs = border(x, product)
+    grad_x, sums = _leave(inputs, grad_rows, x.shape, product, (1 / input_range).item())
+    outside = sums[1] / inputs.blocks.elements
+    return FusedGradients(grad_x, grad_w, per_output, sums[0], outside)
+
+
+def _enter(
+    grads: Border, codes: Tensor, output_scale: Tensor, limit: float, with_sums: bool
+) -> tuple[Tensor, Tensor | None]:
+    blocks = grads.blocks
+    grad = torch.empty(blocks.rows, blocks.channels, dtype=torch.float32)
+    sums = torch.empty(blocks.number, blocks.channels) if with_sums else None
+    flat, flat_codes = flat_array(grads.flat), flat_array(codes)
+    scale, out = (
+        flat_array(output_scale.contiguous()),
+        (flat_array(grad), flat_array(sums, np.float32)),
+    )
+    run_in_threads(
+        lambda first, last: enter_backward(
+            flat, blocks, flat_codes, scale, limit, out, first, last
+        ),
+        blocks.number,
+        blocks.elements,
+    )
+    return grad, None if sums is None else sums.sum(0)
+
+
+def _leave(
+    inputs: Border, grad: Tensor, shape: torch.Size, product: Product, inverse_range: float
+) -> tuple[Tensor, Tensor]:
+    blocks = inputs.blocks
+    grad_x, outside = dense(shape, product, in_rows=inputs.in_rows)
+    sums = torch.empty(blocks.number, 2, dtype=torch.float64)
+    flat, flat_grad = flat_array(inputs.flat), flat_array(grad)
+    out = flat_array(outside.flat), flat_array(sums)
+    run_in_threads(
+        lambda first, last: leave_backward(
+            flat, blocks, flat_grad, inverse_range, out, first, last
+        ),
+        blocks.number,
+        blocks.elements,
+    )
+    return grad_x, sums.sum(0).float()
