@@ -27,7 +27,7 @@ def only_read(parent: nn.Module) -> frozenset[str]:
         >>> sorted(only_read(nn.MultiheadAttention(4, 2)))
         ['out_proj']
     """
-    return _only_read(type(parent))
+    return _only_read(type(parent))  # type: ignore[arg-type]  # classes are hashable
 
 
 @functools.cache
