@@ -58,17 +58,22 @@ class WeightNoiseConfig:
         0.0
 
     Attributes:
-        type: Law of the noise, see :func:`~aimc_lightning.functional.noise.noisy_weight`.
-        std: Standard deviation; for ``pcm`` the multiple of the standard programming noise.
+        type: Law of the noise, see :func:`~aimc_lightning.functional.noise.noisy_weight`; or
+            ``device``: the weights of a freshly programmed chip with the device, converter and
+            compensation of ``TileConfig.chip``, aged to ``t_inference_s``, see
+            :func:`~aimc_lightning.tiles.device_noise.device_weight_noise`.
+        std: Standard deviation; for ``pcm`` the multiple of the standard programming noise, for
+            ``device`` the multiple of the chip's deviation (1 is the chip as evaluated).
         drop_connect: Chance that a weight is set to zero.
         resolution: Step of the discretising types, relative to the largest weight.
         coefficients: Polynomial of the types ``pcm``, ``programming`` and ``polynomial``.
-        t_inference_s: Time for which ``pcm`` adds the spread of drift and 1/f noise; 0: none.
+        t_inference_s: Time for which ``pcm`` adds the spread of drift and 1/f noise (0: none),
+            and to which the chips of ``device`` age, in seconds.
         draw: ``forward``: anew in each forward pass; ``step``: kept until the optimizer stepped,
             which callback, strategy or ``redraw_weight_noise_`` tell.
     """
 
-    type: WeightNoiseType = "pcm"
+    type: WeightNoiseType | Literal["device"] = "pcm"
     std: float = 3.0
     drop_connect: float = 0.0
     resolution: float = 0.0
@@ -79,7 +84,7 @@ class WeightNoiseConfig:
     def __post_init__(self) -> None:
         """Check the fields."""
         object.__setattr__(self, "coefficients", tuple(float(c) for c in self.coefficients))
-        check_choice(self, "type", get_args(WeightNoiseType))
+        check_choice(self, "type", (*get_args(WeightNoiseType), "device"))
         check_choice(self, "draw", ("forward", "step"))
         check_range(self, "std", 0)
         check_range(self, "drop_connect", 0, 1)

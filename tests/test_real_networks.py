@@ -79,7 +79,9 @@ def network(request) -> Iterator[Network]:
 
 
 def _owners(model: nn.Module) -> set[str]:
-    return {name for name, module in model.named_modules() if any(module.parameters(recurse=False))}
+    return {
+        name for name, module in model.named_modules() if list(module.parameters(recurse=False))
+    }
 
 
 def _check_report(model: nn.Module, report: Any, owners: set[str]) -> None:

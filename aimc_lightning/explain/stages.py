@@ -159,8 +159,11 @@ def _training_stages(tile: TileConfig) -> list[Stage]:
         "none": "weights are used as they are",
         "pcm": f"{noise.std:g} times the programming noise of PCM, sign kept",
         "multiplicative": f"{100 * noise.std:g} % of each weight",
+        "device": f"{noise.std:g} times the deviation of a chip as programmed",
     }.get(noise.type, f"standard deviation {100 * noise.std:g} % of the largest weight")
-    if noise.type == "pcm" and noise.t_inference_s > 0:
+    if noise.type == "device":
+        meaning += f" and aged {noise.t_inference_s:g} s"
+    elif noise.type == "pcm" and noise.t_inference_s > 0:
         meaning += f", with drift spread and 1/f noise after {noise.t_inference_s:g} s"
     limit = {
         None: "weights are not clipped",

@@ -79,6 +79,8 @@ def run_in_threads(work: Callable[[int, int], object], blocks: int, elements: in
     _team()(job, threads)
     if job.error is not None:
         raise job.error
+    if len(job.finished) != count:  # an interrupt hit the few instructions that cannot report it
+        raise KeyboardInterrupt
 
 
 class _Job:
@@ -86,6 +88,7 @@ class _Job:
 
     def __init__(self, work: Callable[[int, int], object], pieces: list[tuple[int, int]]) -> None:
         self.work, self.pieces = work, pieces
+        self.finished: list[int] = []
         self.error: BaseException | None = None
 
     def run(self) -> None:
@@ -97,6 +100,7 @@ class _Job:
                 return
             try:
                 self.work(first, last)
+                self.finished.append(first)
             except BaseException as error:  # must not pass through the C frames of OpenMP
                 self.error = error
 

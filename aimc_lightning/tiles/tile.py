@@ -15,6 +15,7 @@ from aimc_lightning.functional.mvm import PreparedTile, analog_mvm
 from aimc_lightning.functional.noise import drop_connect, noisy_weight
 from aimc_lightning.functional.nonlinearity import calibrated_slope
 from aimc_lightning.functional.product import Product
+from aimc_lightning.tiles.device_noise import device_weight_noise
 from aimc_lightning.tiles.mapping import mapping_scale
 from aimc_lightning.tiles.programmed import ProgrammedTile
 
@@ -127,16 +128,27 @@ class AnalogTile(nn.Module):
         hold = noise.draw == "step"
         if hold and self._held is not None:
             return self._held
-        disturbed = noisy_weight(
-            normalized,
-            noise.type,
-            noise.std * self.noise_scale,
-            w_max=self.config.mapping.omega,
-            coefficients=noise.coefficients,
-            resolution=noise.resolution,
-            t_inference_s=noise.t_inference_s,
-            generator=generator,
-        )
+        std = noise.std * self.noise_scale
+        if noise.type == "device":
+            disturbed = device_weight_noise(
+                normalized,
+                self.config.chip,
+                self.out_sizes,
+                noise.t_inference_s,
+                std,
+                generator=generator,
+            )
+        else:
+            disturbed = noisy_weight(
+                normalized,
+                noise.type,
+                std,
+                w_max=self.config.mapping.omega,
+                coefficients=noise.coefficients,
+                resolution=noise.resolution,
+                t_inference_s=noise.t_inference_s,
+                generator=generator,
+            )
         disturbed = drop_connect(disturbed, noise.drop_connect, generator=generator)
         if hold:
             self._held = disturbed
