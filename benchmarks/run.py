@@ -1,0 +1,183 @@
+"""Time and memory of training and evaluation with simulated hardware, as ratios to plain torch.
+
+``python benchmarks/run.py`` writes ``results.json``, ``results.md`` and ``results.png`` into this
+folder. All variants of one network are timed in turn in one process with one allocator setting.
+"""
+
+import argparse
+import copy
+import json
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+# Fresh memory is slow on many machines: keep it, for plain torch and for ours alike.
+_ALLOCATOR = {
+    "MALLOC_MMAP_THRESHOLD_": "4294967296",
+    "MALLOC_TRIM_THRESHOLD_": "17179869184",
+    "MALLOC_TOP_PAD_": "268435456",
+}
+if __name__ == "__main__" and any(os.environ.get(k) != v for k, v in _ALLOCATOR.items()):
+    os.execve(sys.executable, [sys.executable, *sys.argv], {**os.environ, **_ALLOCATOR})
+
+import torch  # noqa: E402 - the allocator must be set before
+from cases import CASES, Case, analog, programmed, variants  # noqa: E402
+from measure import interleaved, peak_memory_mb  # noqa: E402
+from report import write_report  # noqa: E402
+from torch import nn  # noqa: E402
+
+from aimc_lightning import program_, set_time_  # noqa: E402
+
+_HERE = Path(__file__).parent
+_TIMES_S = (1.0, 3600.0, 86_400.0, 31_536_000.0)
+
+
+def main() -> None:
+    """Measure what the arguments name and write the report."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--cases", nargs="+", choices=list(CASES), default=list(CASES))
+    parser.add_argument("--repeats", type=int, default=7, help="rounds of the interleaved timing")
+    parser.add_argument("--device", default="cpu", help="cpu or cuda")
+    parser.add_argument("--threads", type=int, default=os.cpu_count(), help="of torch on the CPU")
+    parser.add_argument("--out", type=Path, default=_HERE, help="folder of the results")
+    parser.add_argument("--memory", metavar="VARIANT", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    if arguments.memory:
+        print(_memory_of(arguments.memory))
+        return
+    results: dict[str, Any] = {"machine": _machine(arguments), "time": {}}
+    for name in arguments.cases:
+        results["time"][name] = _time(name, arguments.repeats, torch.device(arguments.device))
+        print(name, json.dumps(results["time"][name]), flush=True)
+    if arguments.device == "cpu" and "resnet32" in arguments.cases:
+        results["memory"] = {name: _memory(name) for name in ("plain", *variants())}
+        results["drift"] = _drift()
+        results["scaling"] = _scaling(arguments.repeats)
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    write_report(results, arguments.out)
+    print(f"written: {arguments.out / 'results.md'}")
+
+
+def _models(name: str, device: torch.device) -> tuple[Case, dict[str, nn.Module]]:
+    torch.manual_seed(0)
+    case = CASES[name]()
+    case.model.to(device)
+    case.inputs = tuple(x.to(device) for x in case.inputs)
+    models = {"plain": case.model}
+    for variant, config in variants().items():
+        other = Case(copy.deepcopy(case.model), case.inputs, case.loss)
+        models[variant] = analog(other, config)
+    return case, models
+
+
+def _step(case: Case, model: nn.Module) -> Callable[[], None]:
+    optimizer = torch.optim.SGD(model.parameters(), lr=1e-4, momentum=0.9)
+
+    def step() -> None:
+        optimizer.zero_grad()
+        case.loss(model, case.inputs).backward()
+        optimizer.step()
+
+    return step
+
+
+def _forward(case: Case, model: nn.Module) -> Callable[[], None]:
+    def forward() -> None:
+        with torch.inference_mode():
+            case.loss(model, case.inputs)
+
+    return forward
+
+
+def _time(name: str, repeats: int, device: torch.device) -> dict[str, Any]:
+    case, models = _models(name, device)
+    for model in models.values():
+        model.train()
+    train = interleaved({v: _step(case, m) for v, m in models.items()}, repeats)
+    for variant, model in models.items():
+        model.eval() if variant == "plain" else programmed(model)
+    evaluate = interleaved({v: _forward(case, m) for v, m in models.items()}, repeats)
+    return {"train": train, "eval": evaluate}
+
+
+def _memory_of(variant: str) -> float:
+    """Return the memory, in MB, that two training steps of ResNet-32 take beyond the model."""
+    case = CASES["resnet32"]()
+    if variant != "plain":
+        case.model = analog(
+            Case(case.model, tuple(x[:2] for x in case.inputs), case.loss), variants()[variant]
+        )
+    before = peak_memory_mb()
+    step = _step(case, case.model)
+    step()
+    step()
+    return peak_memory_mb() - before
+
+
+def _memory(variant: str) -> float:
+    """Measure in a process of its own, without an allocator setting that keeps memory."""
+    environment = {**os.environ, **_ALLOCATOR}
+    command = [sys.executable, __file__, "--memory", variant]
+    return float(subprocess.check_output(command, env=environment, text=True).split()[-1])
+
+
+def _drift() -> dict[str, Any]:
+    """Time 5 chips at 4 times on one batch, chips programmed anew, against as many forwards."""
+    case, models = _models("resnet32", torch.device("cpu"))
+    model = models["full"].eval()
+    plain = _forward(case, models["plain"].eval())
+    forward = _forward(case, model)
+
+    def evaluate() -> None:
+        for chip in range(5):
+            program_(model, seed=chip)
+            for time_s in _TIMES_S:
+                set_time_(model, time_s, seed=chip)
+                forward()
+
+    return interleaved({"plain": lambda: [plain() for _ in range(20)], "full": evaluate}, 3)
+
+
+def _scaling(repeats: int) -> dict[str, Any]:
+    """Return the training ratio of one linear layer over tile size and over batch."""
+    result: dict[str, Any] = {"tile": {}, "batch": {}}
+    for key, values in {"tile": (128, 256, 512, 1024), "batch": (1, 16, 128, 512)}.items():
+        for value in values:
+            torch.manual_seed(0)
+            size = {"tile": 512, "batch": 512, key: value}
+            x = torch.randn(size["batch"], 1024)
+            layer = nn.Sequential(nn.Linear(1024, 1024))
+            plain = Case(layer, (x,), lambda m, i: m(i[0]).square().mean())
+            changes = {"mapping.max_inputs": size["tile"], "mapping.max_outputs": size["tile"]}
+            config = variants()["full"].with_values(changes)
+            ours = analog(Case(copy.deepcopy(plain.model), plain.inputs, plain.loss), config)
+            steps = {"plain": _step(plain, plain.model), "full": _step(plain, ours)}
+            times = interleaved(steps, repeats)
+            result[key][str(value)] = times["full"].median / times["plain"].median
+    return result
+
+
+def _machine(arguments: argparse.Namespace) -> dict[str, str]:
+    name = platform.processor() or platform.machine()
+    info = Path("/proc/cpuinfo")
+    if info.is_file():
+        lines = [line for line in info.read_text().splitlines() if line.startswith("model name")]
+        name = lines[0].partition(":")[2].strip() if lines else name
+    if arguments.device != "cpu":
+        name = torch.cuda.get_device_name()
+    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else float("nan")
+    return {
+        "hardware": f"{name}, {arguments.threads} threads",
+        "load": f"{load:.1f} at the start",
+        "versions": f"Python {platform.python_version()}, torch {torch.__version__}",
+        "repeats": str(arguments.repeats),
+    }
+
+
+if __name__ == "__main__":
+    main()
