@@ -102,6 +102,19 @@ class RunFolder:
         write_atomically(self.path / _MANIFEST, json.dumps(self._manifest, indent=2) + "\n")
 
 
+def finished_stages(path: Path) -> list[str]:
+    """Return the stages that are done in a folder, none if it holds no run.
+
+    Args:
+        path: Folder of the run; it need not exist.
+
+    Raises:
+        ValueError: If its manifest cannot be read.
+    """
+    manifest = _read_manifest(path)
+    return [] if manifest is None else list(manifest["stages"])
+
+
 def write_atomically(path: Path, text: str) -> None:
     """Write a file so that a kill leaves either the old or the new one.
 

@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any, TypeVar
 
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -29,6 +29,18 @@ _WEIGHTS = "digital/weights.safetensors"
 _TRAINED = "hwa/trained.ckpt"
 
 
+def check_order(wanted: Collection[str], done: Collection[str]) -> None:
+    """Raise ``ValueError`` if a wanted stage builds on one that is neither done nor wanted.
+
+    Args:
+        wanted: Stages to do now.
+        done: Stages done already.
+    """
+    later = [stage for stage in RUN_STAGES[1:] if stage in wanted]
+    if later and "digital" not in {*wanted, *done}:
+        raise ValueError(f"stage {later[0]!r} builds on 'digital', which is not done: add it.")
+
+
 class Experiment:
     """One recipe in one folder; each stage leaves its result there before it counts as done."""
 
@@ -40,12 +52,7 @@ class Experiment:
 
         Args:
             stage: One of ``digital``, ``direct`` and ``hwa``.
-
-        Raises:
-            ValueError: If a stage that it builds on is not done.
         """
-        if stage != "digital" and "digital" not in self.folder.stages:
-            raise ValueError(f"stage {stage!r} builds on 'digital', which is not done: add it.")
         steps: dict[str, Callable[[], dict[str, Any]]] = {
             "digital": self._digital,
             "direct": self._direct,

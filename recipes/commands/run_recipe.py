@@ -7,8 +7,8 @@ from pathlib import Path
 from rich.console import Console
 
 from aimc_lightning.recipes.recipe import Recipe
-from aimc_lightning.recipes.run_folder import RunFolder
-from aimc_lightning.recipes.stages import RUN_STAGES, Experiment
+from aimc_lightning.recipes.run_folder import RunFolder, finished_stages
+from aimc_lightning.recipes.stages import RUN_STAGES, Experiment, check_order
 from aimc_lightning.recipes.versions import collect_versions, describe_hardware
 
 NAME = "run"
@@ -59,6 +59,7 @@ def execute(arguments: argparse.Namespace) -> None:
     recipe = _recipe(arguments, console)
     path = arguments.out or Path("runs") / recipe.name
     recipe.check_settings(path)
+    check_order(arguments.stages, finished_stages(path))
     folder = RunFolder.open(path, recipe.identity(), resume=arguments.resume)
     versions = collect_versions()
     for change in folder.changed_versions(versions):

@@ -113,6 +113,7 @@ def test_stage_without_its_foundation_is_refused(tmp_path, capsys):
     code, text = _error(arguments, capsys)
     assert code == 1
     assert "builds on 'digital', which is not done" in text
+    assert not (tmp_path / "run").exists()
 
 
 def _start(arguments):
