@@ -1,0 +1,57 @@
+import shutil
+
+import pytest
+
+from aimc_lightning.recipes.cli import main as command_line
+from aimc_lightning.recipes.publish import generated_files, main, read_results, results_of_run
+
+
+def _repository(root, target):
+    """Copy what the tables are made from and stand in."""
+    for pattern in ("README.md", "recipes/README.md", "zoo/*/card.md", "recipes/*/README.md"):
+        for path in root.glob(pattern):
+            copy = target / path.relative_to(root)
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(path, copy)
+    return target
+
+
+def test_committed_tables_are_what_the_results_say(root):
+    for path, text in generated_files(root).items():
+        assert path.read_text(encoding="utf-8") == text, f"out of date: {path}"
+
+
+def test_run_is_published_with_its_own_numbers(root, short_run, tmp_path):
+    command_line(short_run("resnet8_digits"))
+    target = _repository(root, tmp_path / "repository")
+    main([str(tmp_path / "run"), "--root", str(target)])
+    rows = read_results(target / "zoo" / "resnet8_digits" / "results.csv")
+    assert [row["stage"] for row in rows] == ["digital"] + ["direct"] * 4 + ["hwa"] * 4
+    last = (tmp_path / "run" / "drift.csv").read_text().splitlines()[-1].split(",")
+    assert float(rows[-1]["mean"]) == pytest.approx(float(last[4]), rel=1e-5)
+    card = (target / "zoo" / "resnet8_digits" / "card.md").read_text()
+    assert f"| HWA trained | {100 * float(rows[5]['mean']):.2f} +- 0.00" in card
+    assert "| resnet8_digits |" in (target / "README.md").read_text()
+    main(["--root", str(target), "--check"])
+
+
+def test_table_edited_by_hand_fails_the_check(root, tmp_path):
+    target = _repository(root, tmp_path)
+    readme = target / "README.md"
+    text = readme.read_text()
+    assert "| entry |" in text
+    readme.write_text(text.replace("| entry |", "| network |"))
+    with pytest.raises(SystemExit, match=r"README.md is out of date: run python -m"):
+        main(["--root", str(target), "--check"])
+
+
+def test_unfinished_run_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="holds no finished run: finish it with --resume"):
+        results_of_run(tmp_path)
+
+
+def test_file_without_a_place_for_the_table_is_named(root, tmp_path):
+    target = _repository(root, tmp_path)
+    (target / "README.md").write_text("nothing")
+    with pytest.raises(ValueError, match=r"README.md' has no place|README.md has no place"):
+        generated_files(target)
