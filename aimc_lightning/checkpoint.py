@@ -182,7 +182,7 @@ def load_from_checkpoint(
     if metadata is None:
         raise _digital_error(cls, path, checkpoint)
     module = _build_digital(cls, path, map_location, kwargs)
-    _convert(module, metadata["conversions"], path)
+    convert_as_described(module, metadata["conversions"], path)
     check_same_conversion(module, metadata)
     module.on_load_checkpoint(checkpoint)  # type: ignore[operator]
     try:
@@ -236,7 +236,21 @@ def _build_digital(
         raise _architecture_error(cls, path, error) from None
 
 
-def _convert(module: nn.Module, conversions: list[dict[str, Any]], path: Path) -> None:
+def convert_as_described(
+    module: nn.Module, conversions: list[dict[str, Any]], path: str | Path
+) -> None:
+    """Convert the layers that a checkpoint's metadata names, each with its own config, in place.
+
+    Args:
+        module: Digital module.
+        conversions: As :func:`analog_metadata` gives them; empty leaves the module digital.
+        path: File they come from, for messages.
+
+    Raises:
+        ValueError: If the module has no such layer, or a config is not valid.
+    """
+    if not conversions:
+        return
     names = dict(module.named_modules())
     configs = {
         layer: TileConfig.from_dict(entry["config"])
@@ -251,7 +265,7 @@ def _convert(module: nn.Module, conversions: list[dict[str, Any]], path: Path) -
     convert_to_analog(module, default, include=list(layers), layers=layers)
 
 
-def _architecture_error(cls: type, path: Path, error: RuntimeError | str) -> ValueError:
+def _architecture_error(cls: type, path: str | Path, error: RuntimeError | str) -> ValueError:
     lines = [line.strip() for line in str(error).splitlines()]
     reason = " ".join(lines[1:4]) if len(lines) > 1 else lines[0]
     return ValueError(
