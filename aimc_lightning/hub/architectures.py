@@ -10,12 +10,12 @@ from typing import Any, TypeVar, get_type_hints
 
 from torch import nn
 
-BuildT = TypeVar("BuildT", bound=Callable[..., nn.Module])
+ConstructorT = TypeVar("ConstructorT", bound=Callable[..., nn.Module])
 
 _ARCHITECTURES: dict[str, Callable[..., nn.Module]] = {}
 
 
-def register_architecture(name: str, build: BuildT) -> BuildT:
+def register_architecture(name: str, build: ConstructorT) -> ConstructorT:
     """Allow checkpoints to name a constructor; the entries of the zoo are registered already.
 
     Args:
