@@ -236,21 +236,8 @@ def _build_digital(
         raise _architecture_error(cls, path, error) from None
 
 
-def convert_as_described(
-    module: nn.Module, conversions: list[dict[str, Any]], path: str | Path
-) -> None:
-    """Convert the layers that a checkpoint's metadata names, each with its own config, in place.
-
-    Args:
-        module: Digital module.
-        conversions: As :func:`analog_metadata` gives them; empty leaves the module digital.
-        path: File they come from, for messages.
-
-    Raises:
-        ValueError: If the module has no such layer, or a config is not valid.
-    """
-    if not conversions:
-        return
+def convert_as_described(module: nn.Module, conversions: list[dict[str, Any]], path: Path) -> None:
+    """Convert the layers that a checkpoint names, in place; ``ValueError`` if one is missing."""
     names = dict(module.named_modules())
     configs = {
         layer: TileConfig.from_dict(entry["config"])
@@ -261,11 +248,10 @@ def convert_as_described(
     if missing:
         raise _architecture_error(type(module), path, f"no layer {', '.join(map(repr, missing))}")
     layers = {glob.escape(name): config for name, config in configs.items()}
-    default = next(iter(configs.values()))
-    convert_to_analog(module, default, include=list(layers), layers=layers)
+    convert_to_analog(module, next(iter(configs.values())), include=list(layers), layers=layers)
 
 
-def _architecture_error(cls: type, path: str | Path, error: RuntimeError | str) -> ValueError:
+def _architecture_error(cls: type, path: Path, error: RuntimeError | str) -> ValueError:
     lines = [line.strip() for line in str(error).splitlines()]
     reason = " ".join(lines[1:4]) if len(lines) > 1 else lines[0]
     return ValueError(

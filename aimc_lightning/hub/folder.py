@@ -162,7 +162,8 @@ def load_folder(
         raise ValueError(f"{folder / CONFIG_FILE} names other weights; a checkpoint has its own.")
     module = build_architecture(named["name"], {**named["arguments"], **(arguments or {})})
     metadata = migrate_metadata(config["analog"])
-    convert_as_described(module, metadata["conversions"], folder / CONFIG_FILE)
+    if metadata["conversions"]:
+        convert_as_described(module, metadata["conversions"], folder / CONFIG_FILE)
     load_weights_(module, state, folder / WEIGHTS_FILE, strict)
     return module.eval()
 

@@ -159,7 +159,7 @@ def test_push_sends_the_checkpoint_and_nothing_else(hub, fetch, checkpoint):
 def test_push_to_a_branch_leaves_main_alone(hub, checkpoint):
     commit = push_to_hub(checkpoint, ID, revision="v2", endpoint=hub.url, token="hf_test")
     assert hub.refs[ID]["v2"] == commit
-    assert hub.refs[ID]["main"] is None
+    assert "main" not in hub.refs[ID]
 
 
 def test_push_refuses_a_damaged_checkpoint_before_sending(hub, checkpoint):
