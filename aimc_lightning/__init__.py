@@ -12,6 +12,9 @@ from aimc_lightning.evaluation.callback import DriftEvaluation as DriftEvaluatio
 from aimc_lightning.evaluation.results import DriftResults as DriftResults
 from aimc_lightning.evaluation.sweep import evaluate_drift as evaluate_drift
 from aimc_lightning.explain.stages import explain as explain
+from aimc_lightning.hub.architectures import register_architecture as register_architecture
+from aimc_lightning.hub.client import push_to_hub as push_to_hub
+from aimc_lightning.hub.folder import save_pretrained as save_pretrained
 from aimc_lightning.integration.callback import AnalogTraining as AnalogTraining
 from aimc_lightning.integration.distillation import Distillation as Distillation
 from aimc_lightning.integration.schedule import NoiseSchedule as NoiseSchedule
@@ -25,3 +28,4 @@ from aimc_lightning.nn.base import set_time_ as set_time_
 from aimc_lightning.nn.base import unprogram_ as unprogram_
 from aimc_lightning.presets import get_preset as get_preset
 from aimc_lightning.presets import list_presets as list_presets
+from aimc_lightning.zoo.pretrained import from_pretrained as from_pretrained

@@ -182,7 +182,7 @@ def load_from_checkpoint(
     if metadata is None:
         raise _digital_error(cls, path, checkpoint)
     module = _build_digital(cls, path, map_location, kwargs)
-    _convert(module, metadata["conversions"], path)
+    convert_as_described(module, metadata["conversions"], path)
     check_same_conversion(module, metadata)
     module.on_load_checkpoint(checkpoint)  # type: ignore[operator]
     try:
@@ -236,7 +236,8 @@ def _build_digital(
         raise _architecture_error(cls, path, error) from None
 
 
-def _convert(module: nn.Module, conversions: list[dict[str, Any]], path: Path) -> None:
+def convert_as_described(module: nn.Module, conversions: list[dict[str, Any]], path: Path) -> None:
+    """Convert the layers that a checkpoint names, in place; ``ValueError`` if one is missing."""
     names = dict(module.named_modules())
     configs = {
         layer: TileConfig.from_dict(entry["config"])
@@ -247,8 +248,7 @@ def _convert(module: nn.Module, conversions: list[dict[str, Any]], path: Path) -
     if missing:
         raise _architecture_error(type(module), path, f"no layer {', '.join(map(repr, missing))}")
     layers = {glob.escape(name): config for name, config in configs.items()}
-    default = next(iter(configs.values()))
-    convert_to_analog(module, default, include=list(layers), layers=layers)
+    convert_to_analog(module, next(iter(configs.values())), include=list(layers), layers=layers)
 
 
 def _architecture_error(cls: type, path: Path, error: RuntimeError | str) -> ValueError:

@@ -56,6 +56,36 @@ class RunFolder:
         folder._write()
         return folder
 
+    @classmethod
+    def read(cls, path: Path) -> "RunFolder":
+        """Return the folder of a run, to look at it.
+
+        Args:
+            path: Folder of a run.
+
+        Raises:
+            FileNotFoundError: If it holds no run.
+            ValueError: If its manifest cannot be read.
+        """
+        manifest = _read_manifest(path)
+        if manifest is None:
+            raise FileNotFoundError(
+                f"{str(path)!r} is not the folder of a run: it has no {_MANIFEST}. Make one with "
+                "'aimc-lightning run RECIPE --out DIR'."
+            )
+        return cls(path, manifest)
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What makes this run different from others: recipe, seed, settings."""
+        return self._manifest["identity"]
+
+    @property
+    def versions(self) -> dict[str, str]:
+        """Versions with which the run began; empty if no work on it began."""
+        sessions = self._manifest["sessions"]
+        return sessions[0]["versions"] if sessions else {}
+
     @property
     def stages(self) -> dict[str, dict[str, Any]]:
         """Results of the finished stages."""
@@ -89,9 +119,9 @@ class RunFolder:
 
     def changed_versions(self, versions: dict[str, str]) -> list[str]:
         """Return what differs from the versions that the run began with, in words."""
-        if not self._manifest["sessions"]:
+        first = self.versions
+        if not first:
             return []
-        first = self._manifest["sessions"][0]["versions"]
         return [
             f"{name} {first.get(name)} is now {versions.get(name)}"
             for name in sorted(set(first) | set(versions))

@@ -26,7 +26,7 @@ CallbackT = TypeVar("CallbackT", bound=Callback)
 
 RUN_STAGES = ("digital", "direct", "hwa")
 _WEIGHTS = "digital/weights.safetensors"
-_TRAINED = "hwa/trained.ckpt"
+TRAINED = "hwa/trained.ckpt"
 
 
 def check_order(wanted: Collection[str], done: Collection[str]) -> None:
@@ -88,7 +88,7 @@ class Experiment:
 
     def _hwa(self) -> dict[str, Any]:
         """Retrain the digital network for the hardware, and measure it on chips."""
-        trained = self.folder.path / _TRAINED
+        trained = self.folder.path / TRAINED
         weights = str(self.folder.path / _WEIGHTS)
         cli = self._build("hwa", "--model.init_args.weights", weights)
         if not trained.is_file():

@@ -21,7 +21,7 @@ ROWS = (
     ("checkpoint",),
     ("integration",),
     ("evaluation",),
-    ("hub",),
+    ("hub", "importer"),
     ("zoo",),
     ("recipes",),
 )
