@@ -82,6 +82,9 @@ def quiet_callbacks(trainer: Trainer) -> Iterator[None]:
     """Leave out callbacks that would convert again, draw, save or stop because of a measurement."""
     left_out = (Checkpoint, EarlyStopping, ProgressBar, WeightAveraging, AnalogTraining)
     callbacks = trainer.callbacks  # type: ignore[attr-defined]
+    settings = vars(trainer.strategy).get("analog_settings")
+    if settings is not None:
+        trainer.strategy.analog_settings = None  # it would add AnalogTraining again
     trainer.callbacks = [  # type: ignore[attr-defined]
         callback
         for callback in callbacks
@@ -91,6 +94,8 @@ def quiet_callbacks(trainer: Trainer) -> Iterator[None]:
         yield
     finally:
         trainer.callbacks = callbacks  # type: ignore[attr-defined]
+        if settings is not None:
+            trainer.strategy.analog_settings = settings
 
 
 @contextmanager
