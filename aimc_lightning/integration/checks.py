@@ -2,7 +2,7 @@
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import StochasticWeightAveraging, WeightAveraging
-from lightning.pytorch.strategies import DeepSpeedStrategy, FSDPStrategy
+from lightning.pytorch.strategies import DeepSpeedStrategy, FSDPStrategy, ModelParallelStrategy
 from lightning.pytorch.strategies.launchers import _MultiProcessingLauncher
 
 from aimc_lightning.nn.base import analog_layers
@@ -40,11 +40,11 @@ def check_trainer(
 
 def _check_strategy(trainer: Trainer) -> None:
     strategy = trainer.strategy
-    if isinstance(strategy, (DeepSpeedStrategy, FSDPStrategy)):
+    if isinstance(strategy, (DeepSpeedStrategy, FSDPStrategy, ModelParallelStrategy)):
         raise ValueError(
-            f"{type(strategy).__name__} keeps the weights of all layers in flat, cut-up buffers: "
-            "the column maxima that scale and clip the weights of a crossbar cannot be computed. "
-            "Use strategy='aimc_ddp'."
+            f"{type(strategy).__name__} leaves each process a part of a layer's weights: the "
+            "column maxima that scale and clip the weights of a crossbar cannot be computed from "
+            "it. Use strategy='aimc_ddp'."
         )
 
 
