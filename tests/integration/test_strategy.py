@@ -4,7 +4,12 @@ from types import SimpleNamespace
 import pytest
 import torch
 from lightning.pytorch.callbacks import EMAWeightAveraging
-from lightning.pytorch.strategies import DeepSpeedStrategy, FSDPStrategy, StrategyRegistry
+from lightning.pytorch.strategies import (
+    DeepSpeedStrategy,
+    FSDPStrategy,
+    ModelParallelStrategy,
+    StrategyRegistry,
+)
 
 import aimc_lightning
 from aimc_lightning.checkpoint import load_from_checkpoint
@@ -101,8 +106,8 @@ def test_second_fit_with_other_settings_is_refused():
         _fit(module=module, strategy=AimcStrategy(NOISY))
 
 
-@pytest.mark.parametrize("kind", [FSDPStrategy, DeepSpeedStrategy])
-def test_strategies_with_flat_weights_are_refused_with_reason(kind):
+@pytest.mark.parametrize("kind", [FSDPStrategy, DeepSpeedStrategy, ModelParallelStrategy])
+def test_strategies_with_cut_up_weights_are_refused_with_reason(kind):
     run = SimpleNamespace(strategy=object.__new__(kind), callbacks=[])
     with pytest.raises(ValueError, match=r"column maxima .*Use strategy='aimc_ddp'"):
         check_trainer(run, AnalogTraining(), toy(), "fit")
