@@ -18,6 +18,9 @@ from aimc_lightning.hub.folder import save_pretrained as save_pretrained
 from aimc_lightning.integration.callback import AnalogTraining as AnalogTraining
 from aimc_lightning.integration.distillation import Distillation as Distillation
 from aimc_lightning.integration.schedule import NoiseSchedule as NoiseSchedule
+from aimc_lightning.integration.strategy import AimcDDPStrategy as AimcDDPStrategy
+from aimc_lightning.integration.strategy import AimcStrategy as AimcStrategy
+from aimc_lightning.integration.strategy import register_strategies
 from aimc_lightning.nn.base import analog_layers as analog_layers
 from aimc_lightning.nn.base import clip_weights_ as clip_weights_
 from aimc_lightning.nn.base import is_programmed as is_programmed
@@ -29,3 +32,6 @@ from aimc_lightning.nn.base import unprogram_ as unprogram_
 from aimc_lightning.presets import get_preset as get_preset
 from aimc_lightning.presets import list_presets as list_presets
 from aimc_lightning.zoo.pretrained import from_pretrained as from_pretrained
+
+register_strategies()
+del register_strategies

@@ -20,6 +20,7 @@ from lightning.pytorch.callbacks import (
 )
 from lightning.pytorch.loops import _EvaluationLoop
 
+from aimc_lightning.evaluation.ranks import check_whole_data
 from aimc_lightning.integration.callback import AnalogTraining
 from aimc_lightning.integration.randomness import random_state, set_random_state
 
@@ -57,6 +58,7 @@ def measured_passes(trainer: Trainer, loop: _EvaluationLoop) -> Iterator[Pass]:
         connector.reset_metrics()
         outputs = run(loop)
         vars(loop)["setup_data"] = _nothing
+        check_whole_data(loop)
         if not outputs:
             raise ValueError(
                 f"The {loop._stage.dataloader_prefix} data loader gave no batch, so there is "
@@ -82,6 +84,10 @@ def quiet_callbacks(trainer: Trainer) -> Iterator[None]:
     """Leave out callbacks that would convert again, draw, save or stop because of a measurement."""
     left_out = (Checkpoint, EarlyStopping, ProgressBar, WeightAveraging, AnalogTraining)
     callbacks = trainer.callbacks  # type: ignore[attr-defined]
+    strategy: Any = trainer.strategy
+    settings = vars(strategy).get("analog_settings")
+    if settings is not None:
+        strategy.analog_settings = None  # our strategies would add AnalogTraining again
     trainer.callbacks = [  # type: ignore[attr-defined]
         callback
         for callback in callbacks
@@ -91,6 +97,8 @@ def quiet_callbacks(trainer: Trainer) -> Iterator[None]:
         yield
     finally:
         trainer.callbacks = callbacks  # type: ignore[attr-defined]
+        if settings is not None:
+            strategy.analog_settings = settings
 
 
 @contextmanager

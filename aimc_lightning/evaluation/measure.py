@@ -23,6 +23,7 @@ from aimc_lightning.checkpoint import analog_metadata, state_fingerprint
 from aimc_lightning.conversion import convert_to_digital
 from aimc_lightning.evaluation.harness import Pass, measured_passes
 from aimc_lightning.evaluation.metrics import choose_metric
+from aimc_lightning.evaluation.ranks import each_rank_alone
 from aimc_lightning.evaluation.rows import DriftRow, RowFile
 from aimc_lightning.evaluation.times import format_time
 from aimc_lightning.integration.finite import InputWatch, check_weights
@@ -71,7 +72,8 @@ def run_sweep(
     """Measure all rows of a sweep that a file does not hold yet.
 
     Call it inside the Trainer's run, outside of inference mode. The module's weights stay as they
-    are, and it holds no chip afterwards, also if something fails.
+    are, and it holds no chip afterwards, also if something fails. Several processes share the
+    chips, see :mod:`aimc_lightning.evaluation.ranks`.
 
     Args:
         trainer: Trainer past its set-up.
@@ -101,6 +103,7 @@ def run_sweep(
     missing = [key for key in keys if file.find(sweep.stage, *key) is None]
     digital_missing = sweep.with_digital and file.find("digital", -1, 0.0) is None
     with (
+        each_rank_alone(trainer, loop) as ranks,
         measured_passes(trainer, loop) as measure,
         _bar(len(missing), sweep, trainer.is_global_zero) as progress,
     ):
@@ -114,12 +117,13 @@ def run_sweep(
         if missing and prepare is not None:
             prepare()
         try:
-            for chip in dict.fromkeys(chip for chip, _ in missing):
-                program_(module, chip_seed(sweep.seed, chip))
-                for time_s in [t for c, t in missing if c == chip]:
-                    set_time_(module, time_s, row_seed(sweep.seed, chip, time_s))
-                    measurer.measure(sweep.stage, chip, time_s)
-                    progress.advance(progress.task_ids[0])
+            for share in ranks.shares(list(dict.fromkeys(chip for chip, _ in missing))):
+                done = len(file.rows)
+                for chip in share:
+                    measurer.measure_chip(chip, [t for c, t in missing if c == chip])
+                for row in ranks.rows_of_others(file.rows[done:]):
+                    file.append(row)
+                progress.advance(progress.task_ids[0], len(file.rows) - done)
         finally:
             unprogram_(module)
     wanted = [file.find(sweep.stage, *key) for key in keys]
@@ -141,6 +145,12 @@ class _Measurer:
         self._measure = measure
         self._metric = next((r.metric for r in file.rows if r.stage == sweep.stage), sweep.metric)
         self._inputs_checked = False
+
+    def measure_chip(self, chip: int, times_s: Sequence[float]) -> None:
+        program_(self._module, chip_seed(self._sweep.seed, chip))
+        for time_s in times_s:
+            set_time_(self._module, time_s, row_seed(self._sweep.seed, chip, time_s))
+            self.measure(self._sweep.stage, chip, time_s)
 
     def measure(self, stage: str, chip: int, time_s: float) -> None:
         watch = None if self._inputs_checked else InputWatch(self._module)

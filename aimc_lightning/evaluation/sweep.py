@@ -84,7 +84,8 @@ def evaluate_drift(
 
     Every chip is programmed once and then read at ascending times. A row depends only on the
     weights, the seed, the number of the chip and the time, so the same rows come out in one go, in
-    another order, or resumed from ``csv_path``. Trained weights are not changed.
+    another order, resumed from ``csv_path``, or with several processes, which share the chips and
+    each run the whole data set. Trained weights are not changed.
 
     Args:
         trainer: Any Trainer; its accelerator, precision and limits are used.

@@ -2,6 +2,7 @@
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import StochasticWeightAveraging, WeightAveraging
+from lightning.pytorch.strategies import DeepSpeedStrategy, FSDPStrategy, ModelParallelStrategy
 from lightning.pytorch.strategies.launchers import _MultiProcessingLauncher
 
 from aimc_lightning.nn.base import analog_layers
@@ -21,16 +22,29 @@ def check_trainer(
     Raises:
         ValueError: Says what to change.
     """
+    _check_strategy(trainer)
     if stage != "fit" or analog_layers(module):
         _check_manual_distillation(callback, module)
         return
     _check_weight_averaging(trainer, callback)
     _check_manual_distillation(callback, module)
-    if isinstance(trainer.strategy.launcher, _MultiProcessingLauncher):
+    launcher = trainer.strategy.launcher
+    forks = isinstance(launcher, _MultiProcessingLauncher)
+    if forks and not getattr(launcher, "converts_module", False):
         raise ValueError(
             "This strategy starts its processes by fork or spawn: the analog weights would stay in "
-            "the workers and the module here would remain digital. Convert before fit, with "
-            "convert_to_analog(module, ...), or launch with strategy='ddp'."
+            "the workers and the module here would remain digital. Use strategy='aimc_ddp_fork' or "
+            "'aimc_ddp_spawn', which convert in time, or convert_to_analog(module, ...) before fit."
+        )
+
+
+def _check_strategy(trainer: Trainer) -> None:
+    strategy = trainer.strategy
+    if isinstance(strategy, (DeepSpeedStrategy, FSDPStrategy, ModelParallelStrategy)):
+        raise ValueError(
+            f"{type(strategy).__name__} leaves each process a part of a layer's weights: the "
+            "column maxima that scale and clip the weights of a crossbar cannot be computed from "
+            "it. Use strategy='aimc_ddp'."
         )
 
 

@@ -1,5 +1,6 @@
 """State of every random number generator of one process, as plain tensors and numbers."""
 
+import hashlib
 import random
 from typing import Any
 
@@ -50,6 +51,20 @@ def set_random_state(state: dict[str, Any]) -> None:
     np.random.set_state(  # noqa: NPY002
         (name, keys.cpu().numpy().astype(np.uint32), position, has_gauss, cached)
     )
+
+
+def separate_ranks() -> None:
+    """Give each process but the first random numbers of its own, from now on.
+
+    Processes begin with equal states, by fork or by ``seed_everything``, and would add the same
+    noise to their different samples. Only torch's generators change, and those of rank 0 not.
+    """
+    if not torch.distributed.is_available() or not torch.distributed.is_initialized():
+        return
+    rank = torch.distributed.get_rank()
+    if rank > 0:
+        key = f"rank {rank} {int(torch.randint(2**62, ()))}".encode()
+        torch.manual_seed(int.from_bytes(hashlib.sha256(key).digest()[:8], "little") >> 1)
 
 
 def gather_random_states(state: dict[str, Any]) -> list[dict[str, Any]]:

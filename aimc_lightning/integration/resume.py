@@ -15,6 +15,7 @@ from torch import Tensor
 from aimc_lightning.integration.randomness import (
     gather_random_states,
     random_state,
+    separate_ranks,
     set_random_state,
 )
 from aimc_lightning.nn.base import analog_tiles
@@ -83,6 +84,8 @@ class TrainingStream:
         self._after_batch = self._between_epochs = None
         if self._loaded is not None:
             set_random_state(self._loaded["epoch_start"])
+        else:
+            separate_ranks()
         self._epoch_start = random_state()
 
     def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:

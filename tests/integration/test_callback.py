@@ -145,7 +145,7 @@ def test_stochastic_weight_averaging_is_refused():
 
 
 def test_fork_with_a_digital_module_is_refused():
-    with pytest.raises(Exception, match="Convert before fit") as info:
+    with pytest.raises(Exception, match="Use strategy=.aimc_ddp_fork") as info:
         _fit(AnalogTraining(), strategy="ddp_fork", devices=2)
     assert "would remain digital" in str(info.value)
 

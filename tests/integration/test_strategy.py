@@ -1,0 +1,175 @@
+import pickle
+from types import SimpleNamespace
+
+import pytest
+import torch
+from lightning.pytorch.callbacks import EMAWeightAveraging
+from lightning.pytorch.strategies import (
+    DeepSpeedStrategy,
+    FSDPStrategy,
+    ModelParallelStrategy,
+    StrategyRegistry,
+)
+
+import aimc_lightning
+from aimc_lightning.checkpoint import load_from_checkpoint
+from aimc_lightning.integration.callback import AnalogTraining
+from aimc_lightning.integration.checks import check_trainer
+from aimc_lightning.integration.launch import ConvertingLauncher
+from aimc_lightning.integration.schedule import NoiseSchedule
+from aimc_lightning.integration.strategy import AimcDDPStrategy, AimcStrategy
+from aimc_lightning.nn.base import analog_layers, analog_tiles
+from tests.helpers.toy import LIGHTNING_ADVICE, NOISY, Toy, ToyData, toy, trainer
+
+pytestmark = [pytest.mark.filterwarnings(advice) for advice in LIGHTNING_ADVICE]
+
+FORK = {"strategy": "aimc_ddp_fork", "devices": 2}
+WHERE = ("init", "setup", "configure_model")
+
+
+def _fit(*callbacks, module=None, ckpt_path=None, epochs=2, data=None, **settings):
+    module = toy() if module is None else module
+    run = trainer(*callbacks, epochs=epochs, **settings)
+    run.fit(module, ToyData() if data is None else data, ckpt_path=ckpt_path)
+    return module, run
+
+
+def test_names_are_registered_once():
+    names = ("aimc", "aimc_ddp", "aimc_ddp_fork", "aimc_ddp_spawn", "aimc_ddp_notebook")
+    assert set(names) <= set(StrategyRegistry.available_strategies())
+    aimc_lightning.integration.strategy.register_strategies()
+
+
+@pytest.mark.parametrize("where", WHERE)
+def test_strategy_by_name_equals_the_callback_bit_for_bit(where):
+    states = []
+    for settings in ({"callbacks": [AnalogTraining()]}, {"strategy": "aimc"}):
+        torch.manual_seed(1)
+        callbacks = settings.pop("callbacks", [])
+        module, _ = _fit(*callbacks, module=toy(where), **settings)
+        states.append(module.state_dict())
+    assert states[0].keys() == states[1].keys()
+    assert all(torch.equal(states[0][key], states[1][key]) for key in states[0])
+    assert any("analog" in key for key in states[0])
+
+
+def test_settings_of_the_strategy_are_used():
+    module, run = _fit(strategy=AimcStrategy(NOISY, exclude=["net.2"]))
+    layers = analog_layers(module)
+    assert list(layers) == ["net.0"]
+    assert layers["net.0"].analog.config == NOISY
+    run.test(module, ToyData(), verbose=False)
+    assert sum(isinstance(cb, AnalogTraining) for cb in run.callbacks) == 1
+
+
+def test_strategy_without_settings_takes_those_of_the_callback():
+    callback = AnalogTraining(NOISY, schedule=NoiseSchedule(ramp=2))
+    module, run = _fit(callback, strategy="aimc")
+    assert analog_layers(module)["net.0"].analog.config == NOISY
+    assert [cb for cb in run.callbacks if isinstance(cb, AnalogTraining)] == [callback]
+
+
+def test_equal_settings_of_strategy_and_callback_are_allowed():
+    module, _ = _fit(AnalogTraining(NOISY), strategy=AimcStrategy(NOISY))
+    assert len(analog_layers(module)) == 2
+
+
+@pytest.mark.parametrize("kind", [AimcStrategy, AimcDDPStrategy])
+def test_unequal_settings_of_strategy_and_callback_are_refused_at_set_up(kind):
+    module = toy()
+    options = {"start_method": "fork"} if kind is AimcDDPStrategy else {}
+    strategy = kind(NOISY, **options)
+    with pytest.raises(ValueError, match=r"different settings .*the strategy got config"):
+        _fit(AnalogTraining(), module=module, strategy=strategy)
+    assert not analog_layers(module)
+
+
+def test_weight_averaging_in_the_list_comes_after_the_callback_that_is_added():
+    module, _ = _fit(EMAWeightAveraging(decay=0.5), strategy="aimc")
+    assert len(analog_layers(module)) == 2
+
+
+def test_several_devices_with_aimc_are_refused():
+    with pytest.raises(ValueError, match="Use strategy='aimc_ddp'"):
+        _fit(strategy="aimc", devices=2)
+
+
+def test_aimc_runs_on_the_device_of_the_trainer():
+    strategy = AimcStrategy()
+    strategy.parallel_devices = [torch.device("meta")]
+    assert strategy.root_device == torch.device("meta")
+
+
+def test_second_fit_with_other_settings_is_refused():
+    module, _ = _fit(strategy="aimc")
+    with pytest.raises(ValueError, match="already analog with another config"):
+        _fit(module=module, strategy=AimcStrategy(NOISY))
+
+
+@pytest.mark.parametrize("kind", [FSDPStrategy, DeepSpeedStrategy, ModelParallelStrategy])
+def test_strategies_with_cut_up_weights_are_refused_with_reason(kind):
+    run = SimpleNamespace(strategy=object.__new__(kind), callbacks=[])
+    with pytest.raises(ValueError, match=r"column maxima .*Use strategy='aimc_ddp'"):
+        check_trainer(run, AnalogTraining(), toy(), "fit")
+
+
+def test_lightnings_launcher_has_the_private_names_in_use():
+    strategy = trainer(**FORK).strategy
+    assert isinstance(strategy, AimcDDPStrategy)
+    assert isinstance(strategy.launcher, ConvertingLauncher)
+    assert trainer(strategy="aimc_ddp", devices=2).strategy.launcher is not None
+
+
+@pytest.mark.parametrize("where", ["init", "configure_model"])
+def test_forked_fit_leaves_an_analog_module_with_the_trained_weights(where, tmp_path):
+    module = toy(where)
+    before = {} if module.net is None else {k: v.clone() for k, v in module.state_dict().items()}
+    module, run = _fit(module=module, **FORK)
+    assert list(analog_layers(module)) == ["net.0", "net.2"]
+    for name, tile in analog_tiles(module).items():
+        assert tile.input_range != tile.config.input_range.initial, name
+    assert all(not torch.equal(module.state_dict()[key], before[key]) for key in before)
+    run.save_checkpoint(tmp_path / "a.ckpt", weights_only=False)
+    loaded = load_from_checkpoint(Toy, tmp_path / "a.ckpt")
+    assert list(analog_layers(loaded)) == ["net.0", "net.2"]
+
+
+def test_forked_fit_of_layers_made_in_setup_is_refused_at_set_up():
+    with pytest.raises(ValueError, match="Make layers in __init__ or configure_model"):
+        _fit(module=toy("setup"), **FORK)
+
+
+class _LateHead(Toy):
+    def setup(self, stage):
+        if not hasattr(self, "head"):
+            self.head = torch.nn.Linear(3, 3)
+
+    def forward(self, x):
+        return self.head(super().forward(x))
+
+
+def test_forked_fit_of_one_layer_made_in_setup_is_refused_by_name():
+    with pytest.raises(Exception, match=r"head.bias, head.weight: what setup\(\) makes"):
+        _fit(module=_LateHead(), **FORK)
+
+
+@pytest.mark.slow
+def test_spawned_fit_leaves_an_analog_module_with_the_trained_weights():
+    module, _ = _fit(strategy="aimc_ddp_spawn", devices=2, epochs=1)
+    for tile in analog_tiles(module).values():
+        assert tile.input_range != tile.config.input_range.initial
+
+
+def test_converted_module_can_be_sent_to_a_spawned_process():
+    class Stop(Exception):
+        pass
+
+    run = trainer(strategy="aimc_ddp_fork", devices=2)
+    module = toy()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            "torch.multiprocessing.start_processes", lambda *_, **__: (_ for _ in ()).throw(Stop)
+        )
+        with pytest.raises(Stop):
+            run.fit(module, ToyData())
+    assert list(analog_layers(pickle.loads(pickle.dumps(module)))) == ["net.0", "net.2"]
