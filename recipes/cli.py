@@ -5,10 +5,10 @@ import logging
 import sys
 import warnings
 
-from aimc_lightning.recipes.commands import explain, list_recipes, run_recipe
+from aimc_lightning.recipes.commands import explain, list_recipes, mapping, report, run_recipe
 from aimc_lightning.recipes.lightning_cli import AimcCLI
 
-_COMMANDS = (list_recipes, run_recipe, explain)
+_COMMANDS = (list_recipes, run_recipe, report, mapping, explain)
 _LIGHTNING = {
     "fit": "train with a LightningCLI configuration",
     "validate": "validate with a LightningCLI configuration",

@@ -56,6 +56,38 @@ class RunFolder:
         folder._write()
         return folder
 
+    @classmethod
+    def read(cls, path: Path) -> "RunFolder":
+        """Return the run that a folder holds; nothing is written.
+
+        Args:
+            path: Folder of a run, finished or not.
+
+        Returns:
+            The folder.
+
+        Raises:
+            FileNotFoundError: If the folder holds no run.
+            ValueError: If its manifest cannot be read.
+        """
+        manifest = _read_manifest(path)
+        if manifest is None:
+            raise FileNotFoundError(
+                f"{str(path)!r} is not the folder of a run, it has no {_MANIFEST}: give a folder "
+                "made by 'aimc-lightning run RECIPE --out FOLDER'."
+            )
+        return cls(path, manifest)
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """Return what makes this run different from others, as given to :meth:`open`."""
+        return self._manifest["identity"]
+
+    @property
+    def sessions(self) -> list[dict[str, Any]]:
+        """When, where, by which command and with which versions the run was worked on."""
+        return self._manifest.get("sessions", [])
+
     @property
     def stages(self) -> dict[str, dict[str, Any]]:
         """Results of the finished stages."""
