@@ -15,7 +15,7 @@ from aimc_lightning.recipes.html_report.weights import BINS, LayerWeights
 _COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 _MARKERS = ("o", "s", "^", "D", "v", "P")
 _STAGES = {"digital": "digital", "direct": "directly mapped", "hwa": "HWA trained"}
-_SIZE = (5.2, 3.8)  # inches; small, so that the text stays readable on a phone
+_SIZE = (4.4, 3.8)  # inches; small, so that the text stays readable on a phone
 
 
 def drift_figure(results: DriftResults) -> Figure:
@@ -41,7 +41,7 @@ def comparison_figure(runs: Mapping[str, DriftResults]) -> Figure:
     Returns:
         A matplotlib figure that belongs to no window.
     """
-    figure, axes = _figure((5.2, 3.8 + 0.2 * len(runs)))
+    figure, axes = _figure((4.4, 3.4 + 0.4 * len(runs)))
     times: dict[float, str] = {}
     for index, (label, results) in enumerate(runs.items()):
         color, marker = _COLORS[index % 6], _MARKERS[index % 6]
@@ -110,7 +110,7 @@ def sensitivity_figure(rows: Sequence[Mapping[str, str]]) -> Figure:
     known.sort(key=lambda row: number(row["multiple"]))
     multiples = [number(row["multiple"]) for row in known]
     spreads = [np.nan_to_num(number(row.get("spread"))) for row in known]
-    figure, axes = _figure((5.2, 1.2 + 0.3 * len(known)))
+    figure, axes = _figure((4.4, 1.2 + 0.3 * len(known)))
     axes.barh(range(len(known)), multiples, xerr=spreads, color=_COLORS[0], capsize=3, height=0.7)
     axes.set_yticks(range(len(known)), [row["name"] for row in known], fontsize="small")
     axes.invert_yaxis()

@@ -9,6 +9,7 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
+from aimc_lightning.evaluation.mapping.report import COARSE
 from aimc_lightning.recipes.html_report.figures import (
     comparison_figure,
     conductance_figure,
@@ -20,6 +21,7 @@ from aimc_lightning.recipes.html_report.svg import inline_svg
 from aimc_lightning.recipes.html_report.tables import (
     PageTable,
     config_cells,
+    cost_cells,
     drift_cells,
     file_cells,
     layer_cells,
@@ -99,13 +101,14 @@ def _sensitivity(runs: list[RunData]) -> Section:
 
 
 def _layers(runs: list[RunData]) -> Section:
-    section = Section("Layers")
+    section = Section("Layers", [COARSE])
     for run in runs:
         if run.mapping is None:
             section.texts.append(f"{run.label}: not shown, see the notes above.")
             continue
         section.tables.append(layer_cells(run))
-        section.texts += [f"{run.label}: {line}" for line in run.mapping.estimate_lines()]
+        if run.mapping.estimates:
+            section.tables.append(cost_cells(run))
         if run.tables.get("layers"):
             section.tables.append(file_cells(f"{run.label}: layers.csv", run.tables["layers"]))
     return section

@@ -59,20 +59,33 @@ def layer_cells(run: RunData) -> PageTable:
     names = {"digital": "kurtosis digital", "hwa": "kurtosis HWA"}
     header = [*HEADER, *(names[stage] for stage in stages)]
     *layers, total = run.mapping.cells()
-    rows = [
-        [
-            *row,
-            *(
-                _kurtosis(found[row[0]].kurtosis) if row[0] in found else ""
-                for found in stages.values()
-            ),
-        ]
-        for row in layers
-    ]
+    rows = []
+    for row in layers:
+        known = [found.get(row[0]) for found in stages.values()]
+        rows.append([*row, *("" if w is None else _kurtosis(w.kurtosis) for w in known)])
     return PageTable(
         f"{run.label}: layers, counts per sample (click a heading to sort)",
         header, rows, [*total, *("" for _ in stages)],
     )  # fmt: skip
+
+
+def cost_cells(run: RunData) -> PageTable:
+    """Return the coarse energy and time of one sample, with what they leave out and sources."""
+    assert run.mapping is not None
+    header = [
+        "chip", "energy in uJ", "time in us", "interval if layers overlap, in us", "without",
+        "source",
+    ]  # fmt: skip
+    rows = [
+        [
+            found.constants.title, str(found.energy_uj), str(found.latency_us),
+            str(found.interval_us), found.constants.excludes, found.constants.source,
+        ]
+        for found in run.mapping.estimates
+    ]  # fmt: skip
+    return PageTable(
+        f"{run.label}: coarse energy and time of one sample, typical (low to high)", header, rows
+    )
 
 
 def weight_cells(run: RunData) -> PageTable:

@@ -34,8 +34,7 @@ def verdict(results: DriftResults | None) -> list[str]:
             "no verdict."
         ]
     sentences = [_duration(results, entries), f"{how}: {_levels(entries)}."]
-    doubt = [_doubt(results, entry) for entry in entries]
-    sentences += [text for text in doubt if text]
+    sentences += _doubts(results, entries)
     if best == "hwa" and "direct" in stages:
         sentences.append(_gain(entries[-1], summary))
     failed = sum(entry.nan_chips for entry in summary)
@@ -70,19 +69,24 @@ def _levels(entries: list[DriftSummary]) -> str:
     return f"A* {', '.join(levels)}, mean of {entries[-1].chips} chips"
 
 
-def _doubt(results: DriftResults, entry: DriftSummary) -> str:
-    """Return a warning if the interval of the mean holds the limit, or is not known."""
-    time = format_time(entry.t_inference_s)
-    bounds = [results.a_star(value) for value in entry.interval if math.isfinite(value)]
-    if len(bounds) < 2:
-        return f"One chip at {time} tells nothing about the spread; measure more."
-    low, high = sorted(bound for bound in bounds if bound is not None)
-    if not low < results.share <= high:
-        return ""
-    return (
-        f"Not certain at {time}: the {100 * results.confidence:g} % interval of A*, "
-        f"{100 * low:.1f} to {100 * high:.1f} %, holds the limit; measure more chips."
-    )
+def _doubts(results: DriftResults, entries: list[DriftSummary]) -> list[str]:
+    """Return a warning if intervals of the mean hold the limit, or are not known."""
+    doubtful = []
+    for entry in entries:
+        bounds = [results.a_star(value) for value in entry.interval if math.isfinite(value)]
+        if len(bounds) < 2:
+            return ["One chip tells nothing about the spread between chips; measure more."]
+        low, high = sorted(bound for bound in bounds if bound is not None)
+        if low < results.share <= high:
+            time = format_time(entry.t_inference_s)
+            doubtful.append(f"{time} ({100 * low:.1f} to {100 * high:.1f} %)")
+    if not doubtful:
+        return []
+    level = f"{100 * results.confidence:g} %"
+    return [
+        f"Not certain at {', '.join(doubtful)}: there the {level} interval of A* holds the limit; "
+        "measure more chips."
+    ]
 
 
 def _gain(last: DriftSummary, summary: list[DriftSummary]) -> str:

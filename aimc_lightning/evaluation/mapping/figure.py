@@ -29,7 +29,7 @@ def tile_map_figure(layers: Sequence[LayerMapping]) -> Figure:
     mapped = [layer for layer in layers if layer.tiles]
     heights = [-(-layer.tiles // _BESIDE) for layer in mapped]
     lines = sum(heights)
-    figure = Figure(figsize=(5.6, 0.8 + 0.26 * max(lines, 1)), layout="constrained")
+    figure = Figure(figsize=(4.6, 0.8 + 0.26 * max(lines, 1)), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     y = 0.0

@@ -220,19 +220,22 @@ def _mapping(
 
 
 def _cells(layer: LayerMapping) -> list[str]:
+    if not layer.tiles:
+        digital = [layer.name, layer.type, "digital", *[""] * 5, _number(layer.digital_weights)]
+        return [*digital, *[""] * 3]
     return [
         layer.name,
         layer.type,
-        str(layer.tiles) if layer.tiles else "digital",
+        str(layer.tiles),
         _sizes(layer.rows),
         _sizes(layer.columns),
         _percent(layer.utilisation),
         _number(layer.weights),
         _number(layer.devices),
         _number(layer.digital_weights),
-        _number(layer.mvms) if layer.tiles else "",
-        _number(layer.dac_conversions) if layer.tiles else "",
-        _number(layer.adc_conversions) if layer.tiles else "",
+        _number(layer.mvms),
+        _number(layer.dac_conversions),
+        _number(layer.adc_conversions),
     ]
 
 
