@@ -9,6 +9,8 @@ from aimc_lightning.conversion import ConversionReport as ConversionReport
 from aimc_lightning.conversion import convert_to_analog as convert_to_analog
 from aimc_lightning.conversion import convert_to_digital as convert_to_digital
 from aimc_lightning.evaluation.callback import DriftEvaluation as DriftEvaluation
+from aimc_lightning.evaluation.mapping.report import MappingReport as MappingReport
+from aimc_lightning.evaluation.mapping.report import mapping_report as mapping_report
 from aimc_lightning.evaluation.results import DriftResults as DriftResults
 from aimc_lightning.evaluation.sweep import evaluate_drift as evaluate_drift
 from aimc_lightning.explain.stages import explain as explain

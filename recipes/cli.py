@@ -5,10 +5,19 @@ import logging
 import sys
 import warnings
 
-from aimc_lightning.recipes.commands import explain, export, list_recipes, pull, push, run_recipe
+from aimc_lightning.recipes.commands import (
+    explain,
+    export,
+    list_recipes,
+    mapping,
+    pull,
+    push,
+    report,
+    run_recipe,
+)
 from aimc_lightning.recipes.lightning_cli import AimcCLI
 
-_COMMANDS = (list_recipes, run_recipe, explain, export, pull, push)
+_COMMANDS = (list_recipes, run_recipe, report, mapping, explain, export, pull, push)
 _LIGHTNING = {
     "fit": "train with a LightningCLI configuration",
     "validate": "validate with a LightningCLI configuration",

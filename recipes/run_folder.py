@@ -58,33 +58,40 @@ class RunFolder:
 
     @classmethod
     def read(cls, path: Path) -> "RunFolder":
-        """Return the folder of a run, to look at it.
+        """Return the run that a folder holds; nothing is written.
 
         Args:
-            path: Folder of a run.
+            path: Folder of a run, finished or not.
+
+        Returns:
+            The folder.
 
         Raises:
-            FileNotFoundError: If it holds no run.
+            FileNotFoundError: If the folder holds no run.
             ValueError: If its manifest cannot be read.
         """
         manifest = _read_manifest(path)
         if manifest is None:
             raise FileNotFoundError(
-                f"{str(path)!r} is not the folder of a run: it has no {_MANIFEST}. Make one with "
-                "'aimc-lightning run RECIPE --out DIR'."
+                f"{str(path)!r} is not the folder of a run, it has no {_MANIFEST}: give a folder "
+                "made by 'aimc-lightning run RECIPE --out FOLDER'."
             )
         return cls(path, manifest)
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What makes this run different from others: recipe, seed, settings."""
+        """Return what makes this run different from others, as given to :meth:`open`."""
         return self._manifest["identity"]
+
+    @property
+    def sessions(self) -> list[dict[str, Any]]:
+        """When, where, by which command and with which versions the run was worked on."""
+        return self._manifest.get("sessions", [])
 
     @property
     def versions(self) -> dict[str, str]:
         """Versions with which the run began; empty if no work on it began."""
-        sessions = self._manifest["sessions"]
-        return sessions[0]["versions"] if sessions else {}
+        return self.sessions[0]["versions"] if self.sessions else {}
 
     @property
     def stages(self) -> dict[str, dict[str, Any]]:

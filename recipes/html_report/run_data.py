@@ -1,0 +1,152 @@
+"""All that a report shows of one run, read from its folder; what is missing is noted, not fatal."""
+
+import csv
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch import LightningModule
+
+from aimc_lightning.checkpoint import load_from_checkpoint
+from aimc_lightning.config import TileConfig
+from aimc_lightning.evaluation.mapping.energy import Constants
+from aimc_lightning.evaluation.mapping.report import MappingReport, mapping_report
+from aimc_lightning.evaluation.results import DriftResults
+from aimc_lightning.evaluation.rows import RowFile
+from aimc_lightning.nn.base import analog_arrays, analog_layers
+from aimc_lightning.recipes.html_report.weights import LayerWeights, layer_weights
+from aimc_lightning.recipes.mapped import first_samples, mapped_model, recipe_of
+from aimc_lightning.recipes.run_folder import RunFolder
+from aimc_lightning.recipes.stages import RUN_STAGES
+from aimc_lightning.zoo.registry import get_entry
+
+_TABLES = {"sensitivity": "sensitivity.csv", "layers": "layers.csv"}
+_UNREADABLE = (ValueError, OSError, ImportError, RuntimeError)
+
+
+@dataclass
+class RunData:
+    """One run as far as it got.
+
+    Attributes:
+        label: Name in the report; unique among the runs of one report.
+        folder: The folder and its manifest.
+        results: Drift measurements, with digital score and chance; None before the first row.
+        mapping: Tiles and counts; None if the network could not be built.
+        weights: Normalised weights per layer, by stage (``digital``, ``hwa``).
+        configs: Settings of the tiles, each once.
+        tables: Rows of further CSV files in the folder, by name.
+        notes: What could not be shown, and why.
+    """
+
+    label: str
+    folder: RunFolder
+    results: DriftResults | None = None
+    mapping: MappingReport | None = None
+    weights: dict[str, list[LayerWeights]] = field(default_factory=dict)
+    configs: list[TileConfig] = field(default_factory=list)
+    tables: dict[str, list[dict[str, str]]] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def unfinished(self) -> list[str]:
+        """Stages that are not done."""
+        return [stage for stage in RUN_STAGES if stage not in self.folder.stages]
+
+
+def read_runs(paths: list[Path], constants: list[Constants]) -> list[RunData]:
+    """Read runs for a report; all folders are checked before the first is read.
+
+    Args:
+        paths: Folders of runs.
+        constants: Chips for the coarse estimate of energy and time.
+
+    Raises:
+        FileNotFoundError: If a folder holds no run.
+        ValueError: If a folder is given twice, or its manifest or rows are damaged.
+    """
+    folders = [RunFolder.read(path) for path in paths]
+    if len({path.resolve() for path in paths}) < len(paths):
+        raise ValueError("a run is given twice; name each folder once.")
+    names = [path.resolve().name for path in paths]
+    unique = len(set(names)) == len(names)
+    labels = names if unique else [str(path) for path in paths]
+    return [_read(label, f, constants) for label, f in zip(labels, folders, strict=True)]
+
+
+def _read(label: str, folder: RunFolder, constants: list[Constants]) -> RunData:
+    run = RunData(label, folder)
+    if run.unfinished:
+        run.notes.append(
+            f"The run is unfinished: {', '.join(run.unfinished)} not done. "
+            "Go on with the command under 'How to reproduce' and --resume."
+        )
+    _read_results(run)
+    _read_network(run, constants)
+    for name, file in _TABLES.items():
+        if (folder.path / file).is_file():
+            with (folder.path / file).open(newline="", encoding="utf-8") as lines:
+                run.tables[name] = list(csv.DictReader(lines))
+    return run
+
+
+def _read_results(run: RunData) -> None:
+    rows = RowFile(run.folder.path / "drift.csv").rows
+    rows = [row for row in rows if row.stage != "digital"]
+    if not rows:
+        run.notes.append("No chip was measured yet: there is no drift curve.")
+        return
+    digital = run.folder.stages.get("digital", {}).get("score")
+    try:
+        chance = get_entry(run.folder.identity["recipe"]).chance
+        run.results = DriftResults(rows, rows[0].metric, digital, chance)
+    except ValueError as error:
+        run.notes.append(f"No normalised accuracy: {error}")
+        run.results = DriftResults(rows, rows[0].metric, digital)
+
+
+def _read_network(run: RunData, constants: list[Constants]) -> None:
+    """Build the network with its digital weights and again as retrained."""
+    path = run.folder.path
+    digital = path / "digital/weights.safetensors"
+    try:
+        recipe = recipe_of(run.folder)
+        model, data = mapped_model(recipe, path, digital if digital.is_file() else None)
+    except _UNREADABLE as error:
+        run.notes.append(f"No layers, weights and settings: {error}")
+        return
+    if digital.is_file():
+        run.weights["digital"] = layer_weights(model)
+    trained = _retrained(run, type(model))
+    if trained is not None:
+        run.weights["hwa"] = layer_weights(trained)
+    run.configs = _configs(model if trained is None else trained)
+    try:
+        batch = first_samples(data)
+    except _UNREADABLE as error:
+        run.notes.append(f"Products per sample are not counted, there are no data: {error}")
+        run.mapping = mapping_report(model)
+        return
+    run.mapping = mapping_report(
+        model, batch, constants=constants, forward=lambda x: model.predict_step(x, 0)
+    )
+
+
+def _retrained(run: RunData, kind: type[LightningModule]) -> LightningModule | None:
+    path = run.folder.path / "hwa/trained.ckpt"
+    if not path.is_file():
+        return None
+    try:
+        return load_from_checkpoint(kind, path)
+    except _UNREADABLE as error:
+        run.notes.append(f"No retrained weights: {error}")
+        return None
+
+
+def _configs(model: Any) -> list[TileConfig]:  # noqa: ANN401 - a module with analog layers
+    found: list[TileConfig] = []
+    for layer in analog_layers(model).values():
+        for array, _ in analog_arrays(layer).values():
+            if array.config not in found:
+                found.append(array.config)
+    return found

@@ -1,0 +1,119 @@
+import re
+
+import pytest
+
+from aimc_lightning.evaluation.mapping.energy import load_constants
+from aimc_lightning.recipes.html_report.page import render_page
+from aimc_lightning.recipes.html_report.run_data import read_runs
+from tests.helpers.chromium import BINARY, REASON, probe, screenshot
+
+needs_chromium = pytest.mark.skipif(BINARY is None, reason=REASON)
+SENSITIVITY = "name,standard,tolerated,multiple,spread\noutput noise,0.04,0.1,2.5,0.1\n"
+
+
+@pytest.fixture(scope="module")
+def page(run, unfinished, tmp_path_factory):
+    """The report of a finished and of an unfinished run."""
+    (run / "sensitivity.csv").write_text(SENSITIVITY)
+    runs = read_runs([run, unfinished], [load_constants("hermes_core_2022")])
+    file = tmp_path_factory.mktemp("report") / "report.html"
+    file.write_text(render_page(runs), encoding="utf-8")
+    (run / "sensitivity.csv").unlink()
+    return file
+
+
+def test_page_says_what_was_found_and_what_is_missing(page):
+    text = page.read_text()
+    for part in (
+        "Iso-accurate at all measured times, up to 1 year",
+        "begun: no chip was measured yet",
+        "The run is unfinished: direct, hwa not done",
+        "aimc-lightning run resnet8_digits --seed 7",
+        "hwa.trainer.max_epochs=1",
+        "2 CPU cores",
+        "S-shaped nonlinearity",
+        "Khaddam-Aljameh",
+        "no sensitivity.csv",
+    ):
+        assert part in text, part
+
+
+def test_page_refers_to_nothing_outside(page):
+    text = page.read_text()
+    assert "http:" not in text
+    assert "https:" not in text
+    links = re.findall(r'(?:src|href)="([^"]*)"', text)
+    assert links
+    assert all(link.startswith("#") for link in links)
+    assert "default-src 'none'" in text
+
+
+def test_every_figure_has_a_text_and_a_caption(page):
+    text = page.read_text()
+    figures = re.findall(r"<figure>(.*?)</figure>", text, re.DOTALL)
+    assert len(figures) == 6  # drift, sensitivity, 2 conductances, 2 tile maps
+    assert all('role="img" aria-label="' in figure for figure in figures)
+    assert all("<figcaption>" in figure for figure in figures)
+
+
+@needs_chromium
+@pytest.mark.parametrize("width", [1280, 390])
+def test_browser_draws_every_figure_without_errors_or_requests(page, width):
+    found, console = probe(
+        page,
+        f"document.body.style.width = '{width}px'; const width = {width};"  # windows are wider
+        """
+        out.requests = performance.getEntriesByType("resource").map((entry) => entry.name);
+        out.figures = [...document.querySelectorAll("figure svg")].map((svg) => {
+          const box = svg.getBoundingClientRect();
+          const drawn = [...svg.querySelectorAll("path, use")].filter((e) => e.getBBox().width > 0);
+          return [box.width, box.height, drawn.length];
+        });
+        out.overflow = document.body.scrollWidth - width;
+        """,
+    )
+    assert console == []
+    assert found["requests"] == []
+    assert len(found["figures"]) == 6
+    assert all(w > 200 and h > 60 and drawn > 3 for w, h, drawn in found["figures"])
+    assert found["overflow"] <= 0
+
+
+@needs_chromium
+def test_click_on_a_heading_sorts_by_value_and_back(page):
+    found, console = probe(
+        page,
+        """
+        const sort = (title, name) => {
+          const table = document.querySelector(`table[aria-label^="${title}"]`);
+          const heads = [...table.tHead.rows[0].cells];
+          const column = heads.findIndex((head) => head.textContent.trim() === name);
+          heads[column].querySelector("button").click();
+          const cells = [...table.tBodies[0].rows].map((row) => row.cells[column].textContent);
+          return [heads[column].getAttribute("aria-sort"), cells];
+        };
+        out.up = sort("good: layers", "weights");
+        out.down = sort("good: layers", "weights");
+        out.times = sort("good: mean", "time");
+        out.foot = document.querySelector("tfoot td").textContent;
+        """,
+    )
+    assert console == []
+    direction, cells = found["up"]
+    numbers = [int(cell.replace(",", "")) for cell in cells if cell]
+    assert direction == "ascending"
+    assert len(numbers) == 8
+    assert numbers == sorted(numbers)
+    assert cells[-1] == ""  # digital layers have none, they come last
+    assert found["down"][0] == "descending"
+    assert next(cell for cell in found["down"][1] if cell) == f"{max(numbers):,}"
+    assert found["times"][1] == ["1 s"] * 2 + ["1 h"] * 2 + ["1 year"] * 2 + [""]
+    assert found["foot"] == "all layers"
+
+
+@needs_chromium
+@pytest.mark.parametrize("width", [1280, 390])
+def test_screenshot_is_kept_beside_the_page(page, width):
+    target = page.with_name(f"report_{width}.png")
+    screenshot(page, target, width)
+    assert target.stat().st_size > 20_000
