@@ -14,7 +14,9 @@ from aimc_lightning.evaluation.sweep import evaluate_drift as evaluate_drift
 from aimc_lightning.explain.stages import explain as explain
 from aimc_lightning.integration.callback import AnalogTraining as AnalogTraining
 from aimc_lightning.integration.distillation import Distillation as Distillation
+from aimc_lightning.integration.monitor import AnalogMonitor as AnalogMonitor
 from aimc_lightning.integration.schedule import NoiseSchedule as NoiseSchedule
+from aimc_lightning.integration.validation import Validation as Validation
 from aimc_lightning.nn.base import analog_layers as analog_layers
 from aimc_lightning.nn.base import clip_weights_ as clip_weights_
 from aimc_lightning.nn.base import is_programmed as is_programmed
