@@ -5,10 +5,10 @@ import logging
 import sys
 import warnings
 
-from aimc_lightning.recipes.commands import explain, list_recipes, run_recipe
+from aimc_lightning.recipes.commands import completion, evaluate, explain, list_recipes, run_recipe
 from aimc_lightning.recipes.lightning_cli import AimcCLI
 
-_COMMANDS = (list_recipes, run_recipe, explain)
+_COMMANDS = (list_recipes, run_recipe, evaluate, explain, completion)
 _LIGHTNING = {
     "fit": "train with a LightningCLI configuration",
     "validate": "validate with a LightningCLI configuration",
@@ -56,7 +56,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="aimc-lightning",
         description="Analog in-memory computing for PyTorch Lightning.",
-        epilog="'aimc-lightning COMMAND --help' explains a command.",
+        epilog="'aimc-lightning COMMAND --help' explains a command with an example. First steps: "
+        "aimc-lightning list; aimc-lightning run resnet8_digits.",
     )
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     for module in _COMMANDS:
@@ -65,7 +66,7 @@ def _parser() -> argparse.ArgumentParser:
             "--traceback", action="store_true", help="show where in the code an error arose"
         )
         module.add_arguments(sub)
-        sub.set_defaults(execute=module.execute)
+        sub.set_defaults(execute=module.execute, complete_parser=parser)
     for name, text in _LIGHTNING.items():
         commands.add_parser(name, help=text, add_help=False)
     return parser
