@@ -19,10 +19,12 @@ from aimc_lightning.hub.client import push_to_hub as push_to_hub
 from aimc_lightning.hub.folder import save_pretrained as save_pretrained
 from aimc_lightning.integration.callback import AnalogTraining as AnalogTraining
 from aimc_lightning.integration.distillation import Distillation as Distillation
+from aimc_lightning.integration.monitor import AnalogMonitor as AnalogMonitor
 from aimc_lightning.integration.schedule import NoiseSchedule as NoiseSchedule
 from aimc_lightning.integration.strategy import AimcDDPStrategy as AimcDDPStrategy
 from aimc_lightning.integration.strategy import AimcStrategy as AimcStrategy
 from aimc_lightning.integration.strategy import register_strategies
+from aimc_lightning.integration.validation import Validation as Validation
 from aimc_lightning.nn.base import analog_layers as analog_layers
 from aimc_lightning.nn.base import clip_weights_ as clip_weights_
 from aimc_lightning.nn.base import is_programmed as is_programmed

@@ -6,6 +6,8 @@ import sys
 import warnings
 
 from aimc_lightning.recipes.commands import (
+    completion,
+    evaluate,
     explain,
     export,
     list_recipes,
@@ -17,7 +19,9 @@ from aimc_lightning.recipes.commands import (
 )
 from aimc_lightning.recipes.lightning_cli import AimcCLI
 
-_COMMANDS = (list_recipes, run_recipe, report, mapping, explain, export, pull, push)
+_COMMANDS = (
+    list_recipes, run_recipe, evaluate, report, mapping, explain, export, pull, push, completion
+)  # fmt: skip
 _LIGHTNING = {
     "fit": "train with a LightningCLI configuration",
     "validate": "validate with a LightningCLI configuration",
@@ -65,7 +69,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="aimc-lightning",
         description="Analog in-memory computing for PyTorch Lightning.",
-        epilog="'aimc-lightning COMMAND --help' explains a command.",
+        epilog="'aimc-lightning COMMAND --help' explains a command with an example. First steps: "
+        "aimc-lightning list; aimc-lightning run resnet8_digits.",
     )
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     for module in _COMMANDS:
@@ -74,7 +79,7 @@ def _parser() -> argparse.ArgumentParser:
             "--traceback", action="store_true", help="show where in the code an error arose"
         )
         module.add_arguments(sub)
-        sub.set_defaults(execute=module.execute)
+        sub.set_defaults(execute=module.execute, complete_parser=parser)
     for name, text in _LIGHTNING.items():
         commands.add_parser(name, help=text, add_help=False)
     return parser

@@ -12,7 +12,7 @@ from aimc_lightning.evaluation.measure import Sweep, run_sweep
 from aimc_lightning.evaluation.results import DriftResults
 from aimc_lightning.evaluation.rows import RowFile
 from aimc_lightning.evaluation.sweep import checked_chips, derived_chance
-from aimc_lightning.evaluation.times import format_time, parse_time
+from aimc_lightning.integration.times import format_time, parse_time
 
 
 class DriftEvaluation(Callback):

@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
 from aimc_lightning.evaluation.summary import DriftSummary
-from aimc_lightning.evaluation.times import format_time
+from aimc_lightning.integration.times import format_time
 
 _LABELS = {"direct": "directly mapped", "hwa": "hardware-aware trained"}
 # From the palette of Okabe and Ito, which readers with colour vision deficiency can tell apart;

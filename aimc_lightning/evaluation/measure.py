@@ -1,6 +1,5 @@
 """The inner loop of a sweep: programme a chip, let it age, run the data, keep the row."""
 
-import copy
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
@@ -20,13 +19,13 @@ from rich.progress import (
 from torch import nn
 
 from aimc_lightning.checkpoint import analog_metadata, state_fingerprint
-from aimc_lightning.conversion import convert_to_digital
 from aimc_lightning.evaluation.harness import Pass, measured_passes
 from aimc_lightning.evaluation.metrics import choose_metric
 from aimc_lightning.evaluation.ranks import each_rank_alone
 from aimc_lightning.evaluation.rows import DriftRow, RowFile
-from aimc_lightning.evaluation.times import format_time
+from aimc_lightning.integration.digital import digital_layers
 from aimc_lightning.integration.finite import InputWatch, check_weights
+from aimc_lightning.integration.times import format_time
 from aimc_lightning.nn.base import (
     analog_arrays,
     analog_layers,
@@ -198,25 +197,6 @@ def fingerprint(module: nn.Module, sweep: Sweep, limit: float | None) -> str:
     }
     text = json.dumps(identity, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-@contextmanager
-def digital_layers(module: nn.Module) -> Iterator[None]:
-    """Let the analog layers compute digitally, with the weights they have now.
-
-    Args:
-        module: Model with analog layers, without a chip. Its parameters are not touched.
-    """
-    layers = analog_layers(module)
-    for layer in layers.values():
-        holder = nn.Sequential(copy.deepcopy(layer))
-        convert_to_digital(holder)
-        vars(layer)["forward"] = holder[0].forward
-    try:
-        yield
-    finally:
-        for layer in layers.values():
-            vars(layer).pop("forward", None)
 
 
 def _check_times(module: nn.Module, times_s: Sequence[float]) -> None:

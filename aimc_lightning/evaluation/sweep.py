@@ -21,7 +21,7 @@ from aimc_lightning.evaluation.measure import Sweep, row_seed, run_sweep
 from aimc_lightning.evaluation.metrics import guess_chance, is_share, last_layer
 from aimc_lightning.evaluation.results import DriftResults
 from aimc_lightning.evaluation.rows import DriftRow, RowFile
-from aimc_lightning.evaluation.times import parse_time
+from aimc_lightning.integration.times import parse_time
 from aimc_lightning.nn.base import analog_layers
 
 #: What a Trainer takes as data: a data module, one or several loaders, or nothing.

@@ -21,6 +21,7 @@ from aimc_lightning.integration.module_hooks import install_checkpoint_hooks
 from aimc_lightning.integration.resume import TrainingStream
 from aimc_lightning.integration.schedule import NoiseSchedule
 from aimc_lightning.integration.steps import StepControl
+from aimc_lightning.integration.validation import Validation, ValidationRunner
 from aimc_lightning.nn.base import analog_layers
 from aimc_lightning.presets import get_preset
 
@@ -50,6 +51,8 @@ class AnalogTraining(Callback):
         schedule: Course of the training noise and of the input ranges; ``None``: whole noise from
             the first step.
         distillation: Train towards the digital model's outputs; ``None`` does not.
+        validation: Measure validation during fit on aged chips as well, see
+            :class:`~aimc_lightning.integration.validation.Validation`.
 
     Raises:
         ValueError: At set-up, if no layer matches, the module is already analog with another
@@ -66,6 +69,7 @@ class AnalogTraining(Callback):
         layers: Mapping[str, TileConfig | str | None] | None = None,
         schedule: NoiseSchedule | None = None,
         distillation: Distillation | None = None,
+        validation: Validation | None = None,
     ) -> None:
         self.config = config
         self.preset = preset
@@ -74,6 +78,7 @@ class AnalogTraining(Callback):
         self.layers = layers
         self.schedule = schedule
         self.distillation = distillation
+        self.validation = validation
         self._teacher: Teacher | None = None
         self._stream = TrainingStream()
         self._guard = NonFiniteGuard()
@@ -98,6 +103,8 @@ class AnalogTraining(Callback):
             cancel_conversion(pl_module)
         install_checkpoint_hooks(pl_module, self.include, self.exclude)
         convert_after_configure_model(pl_module, self._convert)
+        if stage == "fit" and self.validation is not None and _leads(self, trainer):
+            ValidationRunner(self.validation).install(trainer, pl_module)
 
     def _convert(self, module: LightningModule) -> None:
         fitting = module.trainer.state.fn == TrainerFn.FITTING
@@ -210,6 +217,7 @@ class AnalogTraining(Callback):
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Leave no hook behind but those for checkpoints."""
         cancel_conversion(pl_module)
+        ValidationRunner.remove(trainer)
         self._guard.close()
         if self._teacher is not None:
             self._teacher.detach(pl_module)

@@ -13,7 +13,8 @@ HELP = "list the recipes that can be run"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add nothing: the command has no options."""
+    """Add an example: the command has no options."""
+    parser.epilog = "example: aimc-lightning list"
 
 
 def execute(arguments: argparse.Namespace) -> None:

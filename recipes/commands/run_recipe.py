@@ -51,6 +51,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="STAGE.KEY=VALUE",
         help="change a value of the recipe, for example hwa.trainer.max_epochs=2; repeatable",
     )
+    parser.epilog = (
+        "example: aimc-lightning run resnet8_digits --chips 5 --out runs/first. All three stages, "
+        "digital training included, take some minutes on a CPU."
+    )
 
 
 def execute(arguments: argparse.Namespace) -> None:

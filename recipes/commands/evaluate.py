@@ -1,0 +1,118 @@
+"""``aimc-lightning evaluate``: programme chips with a trained checkpoint, let them age, measure."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from aimc_lightning.checkpoint import load_from_checkpoint, read_checkpoint, read_metadata
+from aimc_lightning.evaluation.callback import DriftEvaluation
+from aimc_lightning.evaluation.sweep import checked_chips, evaluate_drift
+from aimc_lightning.integration.callback import AnalogTraining
+from aimc_lightning.integration.times import parse_time
+from aimc_lightning.recipes.catalog import list_recipes, recipe_files
+from aimc_lightning.recipes.lightning_cli import AimcCLI
+
+NAME = "evaluate"
+HELP = "measure a checkpoint on programmed chips over time"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of the command."""
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument(
+        "--config",
+        type=Path,
+        metavar="YAML",
+        help="file with trainer, model and data, as for 'aimc-lightning test'",
+    )
+    source.add_argument("--zoo", metavar="NAME", help="entry of the zoo: takes its drift.yaml")
+    parser.add_argument(
+        "--ckpt_path",
+        type=Path,
+        metavar="FILE",
+        required=True,
+        help="analog checkpoint, or a digital one, which is mapped directly",
+    )
+    parser.add_argument(
+        "--times", nargs="+", metavar="TIME", help="after programming, such as 1s 1h 1d 1y"
+    )
+    parser.add_argument("--chips", type=int, metavar="N", help="number of chips")
+    parser.add_argument("--seed", type=int, metavar="N", help="chooses the chips and their noise")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        metavar="DIR",
+        required=True,
+        help="folder for drift.csv, drift.json and drift.png; rows found there are kept, so the "
+        "same command goes on after an interruption",
+    )
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="change a value of the YAML, for example trainer.limit_test_batches=2; repeatable",
+    )
+    parser.epilog = (
+        "example: aimc-lightning evaluate --zoo resnet8_digits --ckpt_path "
+        "runs/resnet8_digits/hwa/trained.ckpt --times 1s 1d --chips 5 --out drift. Times, chips "
+        "and seed that are not given are those of DriftEvaluation in the YAML, or its defaults."
+    )
+
+
+def execute(arguments: argparse.Namespace) -> None:
+    """Measure what is missing, write the files and print the table."""
+    config = arguments.config if arguments.zoo is None else _zoo_config(arguments.zoo)
+    if not config.is_file():
+        raise FileNotFoundError(f"--config {str(config)!r} is not a file.")
+    for time in arguments.times or ():
+        parse_time(time)
+    if arguments.chips is not None:
+        checked_chips(arguments.chips)
+    checkpoint = read_checkpoint(arguments.ckpt_path)
+    cli = AimcCLI(
+        ["--config", str(config), *(f"--{setting}" for setting in arguments.set)],
+        run=False,
+        save_config_callback=None,
+        trainer_defaults={"logger": False, "enable_checkpointing": False},
+    )
+    settings = _first(cli, DriftEvaluation) or DriftEvaluation()
+    module = cli.model
+    if read_metadata(checkpoint) is None:
+        module.load_state_dict(checkpoint["state_dict"], strict=True)
+    else:
+        module = load_from_checkpoint(type(cli.model), arguments.ckpt_path)
+    training = _first(cli, AnalogTraining) or AnalogTraining()
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    results = evaluate_drift(
+        cli.trainer,
+        module,
+        cli.datamodule,
+        arguments.times or settings.times,
+        arguments.chips or settings.chips,
+        metric=settings.metric,
+        chance=settings.chance,
+        digital=settings.digital,
+        config=training.tile_config,
+        seed=settings.seed if arguments.seed is None else arguments.seed,
+        csv_path=arguments.out / "drift.csv",
+    )
+    results.to_json(arguments.out / "drift.json")
+    results.plot(arguments.out / "drift.png")
+    console = Console()
+    console.print(results)
+    console.print(f"files: {arguments.out}")
+
+
+def _zoo_config(name: str) -> Path:
+    """Return the drift evaluation of a zoo entry."""
+    if name not in list_recipes():
+        raise ValueError(f"--zoo {name!r} is not one of {', '.join(list_recipes())}.")
+    return recipe_files(name)["drift"]
+
+
+def _first(cli: AimcCLI, kind: type) -> Any:  # noqa: ANN401 - an instance of kind
+    """Return the first callback of a kind that the YAML names, if any."""
+    return next((cb for cb in cli.trainer.callbacks if isinstance(cb, kind)), None)

@@ -1,0 +1,108 @@
+import csv
+import json
+
+import pytest
+import torch
+from lightning.pytorch import Trainer
+
+from aimc_lightning.integration.callback import AnalogTraining
+from aimc_lightning.recipes.catalog import recipe_files
+from aimc_lightning.recipes.cli import main
+from aimc_lightning.recipes.lightning_cli import AimcCLI
+from aimc_lightning.zoo.registry import get_model
+from tests.helpers.toy import LIGHTNING_ADVICE
+
+pytestmark = [pytest.mark.filterwarnings(advice) for advice in LIGHTNING_ADVICE]
+SHORT = ["--chips", "1", "--set", "trainer.limit_test_batches=1", "--traceback"]
+SHORT += ["--set", "data.init_args.eval_batch_size=20"]
+
+
+@pytest.fixture
+def checkpoint(tmp_path):
+    """An untrained digital checkpoint whose predictions are better than chance by its metric."""
+    pytest.importorskip("sklearn")
+    torch.manual_seed(0)
+    path = tmp_path / "digital.ckpt"
+    trainer = Trainer(accelerator="cpu", logger=False, barebones=True, max_epochs=0)
+    trainer.strategy.connect(get_model("resnet8_digits"))
+    trainer.save_checkpoint(path, weights_only=True)
+    return path
+
+
+def _run(checkpoint, out, *arguments):
+    source = ["--config", str(recipe_files("resnet8_digits")["drift"])]
+    arguments = [*source, "--ckpt_path", str(checkpoint), "--out", str(out), *arguments]
+    main(["evaluate", *arguments, *SHORT, "--set", "trainer.callbacks=null"])
+
+
+def _rows(out):
+    with (out / "drift.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+def test_evaluate_writes_table_numbers_and_figure(checkpoint, tmp_path, capsys):
+    out = tmp_path / "out"
+    _run(checkpoint, out, "--times", "1s", "1h")
+    assert [row["t_inference_s"] for row in _rows(out) if row["stage"] == "direct"] == [
+        "1.0",
+        "3600.0",
+    ]
+    assert len(json.loads((out / "drift.json").read_text())["summary"]) == 2
+    assert (out / "drift.png").stat().st_size > 1000
+    assert "1 h" in capsys.readouterr().out
+
+
+def test_evaluate_goes_on_where_it_stopped(checkpoint, tmp_path):
+    out = tmp_path / "out"
+    _run(checkpoint, out, "--times", "1s", "1h")
+    expected = (out / "drift.csv").read_bytes()
+    (out / "drift.csv").write_bytes(b"".join(expected.splitlines(keepends=True)[:-1]))
+    _run(checkpoint, out, "--times", "1s", "1h")
+    assert (out / "drift.csv").read_bytes() == expected
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--times", "soon"], "Cannot read the time 'soon'"),
+        (["--ckpt_path", "none.ckpt"], "There is no checkpoint at none.ckpt"),
+    ],
+)
+def test_wrong_options_are_refused_before_anything_is_written(
+    arguments, message, checkpoint, tmp_path
+):
+    with pytest.raises((ValueError, OSError), match=message):
+        _run(checkpoint, tmp_path / "out", *arguments)
+    assert not (tmp_path / "out").exists()
+
+
+def test_deep_option_of_the_tiles_is_reached_from_a_flag():
+    pytest.importorskip("sklearn")
+    cli = AimcCLI(
+        [
+            "--config",
+            str(recipe_files("resnet8_digits")["digital"]),
+            "--trainer.callbacks+=aimc_lightning.AnalogTraining",
+            "--trainer.callbacks.config.adc.bits=6",
+            '--trainer.callbacks.validation.on=["ideal","1d"]',
+        ],
+        run=False,
+    )
+    (callback,) = [cb for cb in cli.trainer.callbacks if isinstance(cb, AnalogTraining)]
+    assert callback.tile_config.adc.bits == 6
+    assert callback.validation.entries == ("ideal", "1d")
+
+
+@pytest.mark.parametrize("command", ["list", "run", "evaluate", "explain", "completion"])
+def test_help_of_every_command_has_an_example(command, capsys):
+    with pytest.raises(SystemExit):
+        main([command, "--help"])
+    assert f"aimc-lightning {command}" in capsys.readouterr().out.partition("example:")[2]
+
+
+def test_completion_knows_commands_and_options(capsys):
+    pytest.importorskip("shtab")
+    main(["completion", "bash"])
+    text = capsys.readouterr().out
+    assert "evaluate" in text
+    assert "--ckpt_path" in text
