@@ -53,6 +53,14 @@ class TileConfig:
                 raise TypeError(
                     f"TileConfig.{name} must be a {kind.__name__}, got {getattr(self, name)!r}."
                 )
+        if self.clip.type and (self.clip.value or self.mapping.omega) < self.mapping.omega:
+            # Each step finds the scale anew, so the largest weight is back at omega each time.
+            raise ValueError(
+                f"ClipConfig.value is {self.clip.value}, below MappingConfig.omega = "
+                f"{self.mapping.omega}, the normalised weight of the largest weight: every step "
+                "would shrink the weights again, without end. Clip with type='gaussian' and "
+                "value=None, or lower mapping.omega to use less of the conductance range."
+            )
         if self.distortion.out_nonlinearity > 0 and self.adc.bound is None:
             raise ValueError(
                 f"DistortionConfig.out_nonlinearity is {self.distortion.out_nonlinearity} per "

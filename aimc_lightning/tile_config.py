@@ -114,7 +114,9 @@ class ClipConfig:
         type: ``fixed``: to ``value``; ``gaussian``: to ``sigma`` standard deviations of the tile;
             ``channel_max``: to the mean over columns of the largest weight; ``None``: not at all.
         sigma: Standard deviations kept by ``gaussian``.
-        value: Limit of ``fixed`` in normalised weights; a cap for the other types.
+        value: Limit of ``fixed`` in normalised weights; a cap for the other types. Not below
+            ``MappingConfig.omega``, where the scale that is found anew in each step puts the
+            largest weight; ``fixed`` therefore only states that no weight exceeds the limit.
     """
 
     type: Literal["fixed", "gaussian", "channel_max"] | None = None

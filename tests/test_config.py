@@ -102,6 +102,9 @@ def test_impossible_bits_are_refused(cls, bits):
     (lambda: WeightNoiseConfig(coefficients=()), r"one or more finite numbers, got \(\)"),
     (lambda: WeightNoiseConfig(coefficients=(math.nan,)), "finite numbers, got"),
     (lambda: ClipConfig(type="fixed"), "'fixed' needs a value"),
+    (lambda: TileConfig(clip=ClipConfig(type="fixed", value=0.9)),
+     r"ClipConfig.value is 0.9, below MappingConfig.omega = 1.0.*shrink.*type='gaussian'"),
+    (lambda: TileConfig(clip=ClipConfig(type="gaussian", value=0.9)), "value is 0.9, below"),
     (lambda: TileConfig(
         adc=ADCConfig(bits=None, bound=None), distortion=DistortionConfig(out_nonlinearity=0.1)),
      "out_nonlinearity is 0.1 per full scale, but ADCConfig.bound is None"),
@@ -115,6 +118,12 @@ def test_impossible_bits_are_refused(cls, bits):
 def test_impossible_combination_names_its_rule(build, message):
     with pytest.raises(ValueError, match=message):
         build()
+
+
+def test_fixed_clipping_at_omega_is_allowed_and_a_value_without_clipping_is_too():
+    values = {"mapping.omega": 0.5, "clip.type": "fixed", "clip.value": 0.5}
+    assert TileConfig().with_values(values).clip.value == 0.5
+    assert TileConfig(clip=ClipConfig(value=0.5)).clip.type is None
 
 
 @pytest.mark.parametrize(("build", "message"), [

@@ -172,3 +172,23 @@ def test_relative_drop_is_independent_of_the_amplitude_and_the_approximation_is_
 def test_perfect_wires_have_no_drop():
     (row,) = compare_ir_drop([16], r_wire_ohm=0.0)
     assert max(row[1:]) < 1e-14
+
+
+@pytest.mark.parametrize("n", [64, 256, 512])
+def test_approximation_is_about_half_the_drop_with_one_sign_only(n):
+    generator = torch.Generator().manual_seed(0)
+    (row,) = compare_ir_drop([n], signed=False, generator=generator)
+    assert row.approximate_drop / row.exact_drop == pytest.approx(0.5, abs=0.03)
+
+
+def test_page_of_the_docs_shows_what_is_measured(root):
+    sizes = (16, 32, 64, 128, 256, 512, 1024)  # as in docs/figures.py: the draws follow each other
+    page = (root / "docs" / "ir_drop.md").read_text()
+    signed, one = (
+        compare_ir_drop(sizes, signed=signed, generator=torch.Generator().manual_seed(0))
+        for signed in (True, False)
+    )
+    for a, b in list(zip(signed, one, strict=True))[2:]:
+        (line,) = [line for line in page.splitlines() if line.startswith(f"| {a.in_features} |")]
+        shown = [float(part) / 100 for part in line.split("|")[2:-1]]
+        assert shown == pytest.approx([*a[1:], *b[1:]], rel=0.1)

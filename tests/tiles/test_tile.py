@@ -190,9 +190,9 @@ def test_sgd_step_changes_the_logical_weight_by_the_rate_times_dy_x():
 
 
 @pytest.mark.parametrize(("clip", "bound"), [
-    (ClipConfig(type="fixed", value=0.3), lambda w: 0.3),
+    (ClipConfig(type="fixed", value=1.0), lambda w: 1.0),
     (ClipConfig(type="gaussian", sigma=1.5), lambda w: 1.5 * w.std(ddof=1)),
-    (ClipConfig(type="gaussian", sigma=9.0, value=0.4), lambda w: 0.4),
+    (ClipConfig(type="gaussian", sigma=9.0, value=1.0), lambda w: 1.0),
     (ClipConfig(type="channel_max"), lambda w: np.abs(w).max(1).mean()),
     (ClipConfig(), lambda w: np.inf),
 ])  # fmt: skip
@@ -206,6 +206,18 @@ def test_clipping_acts_on_normalised_weights(clip, bound, scaling):
     expected = normalized.clip(-bound(normalized), bound(normalized)) * scale
     AnalogTile([4], config).clip_(weight)
     np.testing.assert_allclose(weight.numpy(), expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize("clip", [
+    ClipConfig(type="fixed", value=1.0), ClipConfig(type="channel_max", value=1.0),
+])  # fmt: skip
+def test_clipping_again_does_not_shrink_the_weights(clip):
+    weight = WEIGHT.clone()
+    tile = AnalogTile([4], TileConfig(clip=clip))
+    tile.clip_(weight)
+    once = weight.clone()
+    tile.clip_(weight)
+    assert torch.equal(weight, once)
 
 
 def test_periphery_of_the_standard_model_has_the_values_of_the_specification():
