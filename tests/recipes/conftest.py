@@ -6,6 +6,8 @@ from safetensors.torch import save_file
 
 from aimc_lightning.zoo.registry import get_model
 from tests.helpers.cifar10 import label_by, write_cifar10
+from tests.helpers.mnist import write_mnist
+from tests.helpers.text import write_text
 
 # One batch is enough for the plumbing, but a digital network has to be better than chance.
 SHORT = {
@@ -18,7 +20,18 @@ SHORT = {
         "hwa": ("max_epochs=1", "limit_train_batches=1", "limit_val_batches=1"),
         "drift": ("limit_test_batches=1",),
     },
+    "mlp_mnist": {
+        "digital": ("max_epochs=3",),
+        "hwa": ("max_epochs=1", "limit_train_batches=1", "limit_val_batches=1"),
+        "drift": ("limit_test_batches=1",),
+    },
+    "lstm_ptb_small": {
+        "digital": ("max_epochs=1",),
+        "hwa": ("max_epochs=1", "limit_train_batches=1", "limit_val_batches=1"),
+        "drift": ("limit_test_batches=1",),
+    },
 }
+PARTS = ("train", "valid", "test")
 
 
 @pytest.fixture(scope="session")
@@ -26,10 +39,15 @@ def data(tmp_path_factory):
     """Arguments of the data, by recipe: synthetic, or embedded in the recipe."""
     pytest.importorskip("sklearn")
     pytest.importorskip("datasets")
-    cifar10 = write_cifar10(tmp_path_factory.mktemp("data") / "cifar10", train=24, test=8)
+    folder = tmp_path_factory.mktemp("data")
+    cifar10 = write_cifar10(folder / "cifar10", train=24, test=8)
+    write_mnist(folder, train=400, test=100)
+    write_text(folder / "ptb" / "ptb.zip", [f"ptb.{part}.txt" for part in PARTS], words=1500)
     return {
         "resnet8_digits": {},
         "resnet32_cifar10": {"data_dir": str(cifar10), "val_size": 8, "batch_size": 8},
+        "mlp_mnist": {"data_dir": str(folder)},
+        "lstm_ptb_small": {"data_dir": str(folder)},
     }
 
 
@@ -59,7 +77,9 @@ def short_run(data, weights, tmp_path):
             settings += [f"{stage}.data.init_args.{key}={value}" for key, value in found.items()]
         out = ["run", name, "--chips", "1", "--out", str(tmp_path / "run"), "--traceback"]
         if folder is not None:
-            out += ["--data", folder, "--weights", str(weights)]
+            out += ["--data", folder]
+        if name == "resnet32_cifar10":
+            out += ["--weights", str(weights)]
         return out + [part for setting in settings for part in ("--set", setting)]
 
     return arguments

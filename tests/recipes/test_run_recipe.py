@@ -82,7 +82,7 @@ def _error(arguments, capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["resnet9"], "unknown recipe 'resnet9': known are resnet32_cifar10, resnet8_digits"),
+        (["resnet9"], "unknown recipe 'resnet9': known are lstm_ptb_small, mlp_mnist, resnet32"),
         (["resnet8_digits", "--chips", "0"], "--chips must be at least 1, got 0"),
         (["resnet8_digits", "--seed", "-1"], "--seed must be between 0 and 2**32 - 1, got -1"),
         (["resnet8_digits", "--data", "."], "brings its own data: leave --data out"),

@@ -11,16 +11,22 @@ from aimc_lightning.zoo.registry import (
     register_model,
 )
 
-INPUTS = {"resnet8_digits": (2, 1, 8, 8), "resnet32_cifar10": (2, 3, 32, 32)}
+INPUTS = {
+    "lstm_ptb_small": torch.tensor([[1, 2, 3], [4, 5, 6]]),
+    "mlp_mnist": torch.randn(2, 1, 28, 28),
+    "resnet8_digits": torch.randn(2, 1, 8, 8),
+    "resnet32_cifar10": torch.randn(2, 3, 32, 32),
+}
+SHAPES = {"lstm_ptb_small": (2, 3, 10_000)}
 
 
 @pytest.mark.parametrize("name", list_models())
 def test_entry_builds_runs_forward_and_converts(name):
     module = get_model(name).eval()
-    assert module(torch.randn(INPUTS[name])).shape == (2, 10)
+    assert module(INPUTS[name]).shape == SHAPES.get(name, (2, 10))
     assert convert_to_analog(module).converted
     assert len(analog_layers(module)) > 0
-    assert module(torch.randn(INPUTS[name])).shape == (2, 10)
+    assert module(INPUTS[name]).shape == SHAPES.get(name, (2, 10))
 
 
 @pytest.mark.parametrize("name", list_models())

@@ -1,0 +1,1 @@
+"""Perceptron with two hidden layers on MNIST."""
