@@ -10,9 +10,11 @@ from lightning.pytorch.strategies import (
     ModelParallelStrategy,
     StrategyRegistry,
 )
+from torch.utils.data import DataLoader, DistributedSampler
 
 import aimc_lightning
 from aimc_lightning.checkpoint import load_from_checkpoint
+from aimc_lightning.config import TileConfig
 from aimc_lightning.integration.callback import AnalogTraining
 from aimc_lightning.integration.checks import check_trainer
 from aimc_lightning.integration.launch import ConvertingLauncher
@@ -173,3 +175,56 @@ def test_converted_module_can_be_sent_to_a_spawned_process():
         with pytest.raises(Stop):
             run.fit(module, ToyData())
     assert list(analog_layers(pickle.loads(pickle.dumps(module)))) == ["net.0", "net.2"]
+
+
+class _InOrder(Toy):
+    """Reads the points in their order with any number of processes.
+
+    Lightning's own sampler shuffles training data as soon as there are two processes.
+    """
+
+    def __init__(self, share: int) -> None:
+        super().__init__()
+        self.share = share
+
+    def train_dataloader(self):
+        points = ToyData(samples=160).points
+        sampler = DistributedSampler(points, self.share, self.global_rank, shuffle=False)
+        return DataLoader(points, batch_size=16 // self.share, sampler=sampler)
+
+    def val_dataloader(self):
+        return ToyData().val_dataloader()
+
+
+def test_two_processes_follow_one_process_with_the_same_global_batch():
+    # Without noise, and with ranges that do not depend on how a batch is cut. Sums over a batch are
+    # added in another order, so weights may differ by float32 rounding, 1e-4 at most.
+    quiet = TileConfig().with_values(
+        {
+            "noise.output_std": 0.0,
+            "noise.read_std": 0.0,
+            "weight_noise.type": "none",
+            "input_range.mode": "fixed",
+            "dac.bits": 24,  # so that rounding cannot change a code noticeably
+            "adc.bits": 24,
+        }
+    )
+    weights = []
+    for strategy, devices in (
+        (AimcStrategy(config=quiet), 1),
+        (AimcDDPStrategy(config=quiet, start_method="fork"), 2),
+    ):
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            module = _InOrder(devices)
+        run = trainer(
+            strategy=strategy,
+            devices=devices,
+            use_distributed_sampler=False,
+            limit_val_batches=0,
+        )
+        run.fit(module)
+        weights.append(module.state_dict())
+    assert weights[0].keys() == weights[1].keys()
+    for name, value in weights[0].items():
+        torch.testing.assert_close(weights[1][name], value, rtol=0, atol=1e-4, msg=name)
