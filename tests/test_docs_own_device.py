@@ -11,7 +11,7 @@ from aimc_lightning.config import TileConfig
 
 
 @pytest.fixture
-def example(root, monkeypatch):
+def example(root, monkeypatch, capsys):
     """Names that the example defines; its device is forgotten afterwards."""
     monkeypatch.setattr(base._REGISTRY, "_classes", dict(base._REGISTRY._classes))
     page = (root / "docs" / "own_device.md").read_text()
@@ -19,12 +19,13 @@ def example(root, monkeypatch):
     names = {"__name__": "own_device"}
     torch.manual_seed(0)
     exec(compile(code, "docs/own_device.md", "exec", dont_inherit=True), names)
+    names["printed"] = capsys.readouterr().out
     (names["yaml"],) = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
     return names
 
 
-def test_example_prints_an_error_that_grows_with_time(example, capsys):
-    errors = [int(part) for part in re.findall(r"error (\d+) %", capsys.readouterr().out)]
+def test_example_prints_an_error_that_grows_with_time(example):
+    errors = [int(part) for part in re.findall(r"error (\d+) %", example["printed"])]
     assert len(errors) == 3
     assert 0 < errors[0] < errors[2] < 100
 

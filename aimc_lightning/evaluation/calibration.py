@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from lightning.pytorch import LightningModule, Trainer
+from torchmetrics import Metric
 
 from aimc_lightning.nn.base import analog_layers, analog_tiles, set_noise_scale_
 
@@ -54,6 +55,9 @@ def calibrate_input_ranges_(
     finally:
         del vars(module)["log"], vars(module)["log_dict"]
         module.eval()
+        for metric in module.modules():
+            if isinstance(metric, Metric):  # has seen training batches; Lightning resets at the end
+                metric.reset()
         for tile, scale in zip(tiles, scales, strict=True):
             tile.noise_scale = scale
 

@@ -4,6 +4,7 @@ import pytest
 import torch
 from lightning.pytorch import Callback, LightningModule
 from torch import nn
+from torchmetrics.classification import MulticlassAccuracy
 
 from aimc_lightning.checkpoint import state_fingerprint
 from aimc_lightning.config import TileConfig
@@ -326,3 +327,23 @@ def test_rows_come_back_from_forked_processes(analog):
     data = ToyData(samples=100)
     results = evaluate_drift(run, analog, data, ("1s",), 1, metric="test_acc", progress=False)
     assert len(results.rows) == 1
+
+
+class _Counting(Toy):
+    """Scores with a metric object, which adds up batches until Lightning resets it."""
+
+    def __init__(self) -> None:
+        super().__init__(hidden=16)
+        self.accuracy = MulticlassAccuracy(num_classes=3, average="micro")
+
+    def test_step(self, batch: list[torch.Tensor], batch_idx: int) -> None:
+        self.accuracy(self(batch[0]), batch[1])
+        self.log("test_acc", self.accuracy)
+
+
+def test_first_row_does_not_count_the_batches_of_the_calibration(digital):
+    module = _Counting()
+    module.load_state_dict(digital.state_dict(), strict=False)
+    after_a_digital_pass = _evaluate(module).rows
+    at_once = _evaluate(module, digital=0.97).rows
+    assert [row.value for row in at_once] == [row.value for row in after_a_digital_pass]

@@ -4,6 +4,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from aimc_lightning.recipes.catalog import STAGES
 from aimc_lightning.zoo.registry import get_model
 from tests.helpers.cifar10 import label_by, write_cifar10
 from tests.helpers.mnist import write_mnist
@@ -46,7 +47,7 @@ def data(tmp_path_factory):
     return {
         "resnet8_digits": {},
         "resnet32_cifar10": {"data_dir": str(cifar10), "val_size": 8, "batch_size": 8},
-        "mlp_mnist": {"data_dir": str(folder)},
+        "mlp_mnist": {"data_dir": str(folder), "val_size": 100},
         "lstm_ptb_small": {"data_dir": str(folder)},
     }
 
@@ -73,7 +74,7 @@ def short_run(data, weights, tmp_path):
         ]
         found = dict(data[name])
         folder = found.pop("data_dir", None)
-        for stage in ("hwa", "drift"):
+        for stage in STAGES:
             settings += [f"{stage}.data.init_args.{key}={value}" for key, value in found.items()]
         out = ["run", name, "--chips", "1", "--out", str(tmp_path / "run"), "--traceback"]
         if folder is not None:
