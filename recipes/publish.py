@@ -16,7 +16,7 @@ from pathlib import Path
 
 from aimc_lightning.evaluation.results import DriftResults
 from aimc_lightning.evaluation.rows import RowFile
-from aimc_lightning.evaluation.times import format_time
+from aimc_lightning.integration.times import format_time
 from aimc_lightning.recipes.run_folder import write_atomically
 from aimc_lightning.zoo.registry import get_entry
 

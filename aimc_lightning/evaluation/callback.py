@@ -12,7 +12,7 @@ from aimc_lightning.evaluation.measure import Sweep, run_sweep
 from aimc_lightning.evaluation.results import DriftResults
 from aimc_lightning.evaluation.rows import RowFile
 from aimc_lightning.evaluation.sweep import checked_chips, derived_chance
-from aimc_lightning.integration.times import format_time, parse_time
+from aimc_lightning.integration.times import parse_time
 
 
 class DriftEvaluation(Callback):
@@ -24,8 +24,9 @@ class DriftEvaluation(Callback):
         True
 
     At the end of ``fit`` it uses the validation data, after ``trainer.test`` the test data. It
-    prints the table, sends means to the loggers as ``<metric>@<time>``, writes files if given a
-    folder, and keeps the results as :attr:`results`. List it last, after ``WeightAveraging``.
+    prints the table, sends means to the loggers as ``<metric>@<time>`` with times as you spell
+    them, writes files if given a folder, and keeps the results as :attr:`results`. List it last,
+    after ``WeightAveraging``.
 
     Args:
         times: Times after programming, seconds or text such as ``"1d"``.
@@ -124,9 +125,9 @@ class DriftEvaluation(Callback):
         rank_zero_info(str(self.results))
         if not trainer.is_global_zero:
             return
+        spelled = {parse_time(t): t if isinstance(t, str) else f"{t:g}s" for t in self.times}
         means = {
-            f"{metric}@{format_time(line.t_inference_s).replace(' ', '')}": line.mean
-            for line in self.results.summary()
+            f"{metric}@{spelled[line.t_inference_s]}": line.mean for line in self.results.summary()
         }
         for logger in trainer.loggers:
             logger.log_metrics(means, step=trainer.global_step)

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
 from aimc_lightning.evaluation.results import DriftResults
-from aimc_lightning.evaluation.times import format_time
+from aimc_lightning.integration.times import format_time
 from aimc_lightning.recipes.html_report.weights import BINS, LayerWeights
 
 # Palette of Okabe and Ito; markers and line styles differ as well.
