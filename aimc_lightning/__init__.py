@@ -8,6 +8,7 @@ from aimc_lightning.config import TileConfig as TileConfig
 from aimc_lightning.conversion import ConversionReport as ConversionReport
 from aimc_lightning.conversion import convert_to_analog as convert_to_analog
 from aimc_lightning.conversion import convert_to_digital as convert_to_digital
+from aimc_lightning.evaluation.calibration import calibrate_input_ranges as calibrate_input_ranges
 from aimc_lightning.evaluation.callback import DriftEvaluation as DriftEvaluation
 from aimc_lightning.evaluation.mapping.report import MappingReport as MappingReport
 from aimc_lightning.evaluation.mapping.report import mapping_report as mapping_report

@@ -1,17 +1,191 @@
 """Input ranges for a network that was mapped without training, from a few training batches."""
 
 import itertools
-from collections.abc import Callable, Iterable
-from typing import Any
+import math
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any, Literal, get_args
 
 import torch
-from lightning.pytorch import LightningModule, Trainer
-from torchmetrics import Metric
+from lightning.pytorch import LightningDataModule, LightningModule, Trainer
+from lightning.pytorch.loops import _EvaluationLoop
+from torch import Tensor
 
+from aimc_lightning.evaluation.harness import Data, run_inside
+from aimc_lightning.evaluation.ranks import each_rank_alone
+from aimc_lightning.evaluation.training_data import (
+    evaluation_step,
+    run_batches,
+    training_source,
+)
+from aimc_lightning.functional.input_range import updated_input_range
+from aimc_lightning.integration.randomness import random_state, set_random_state
 from aimc_lightning.nn.base import analog_layers, analog_tiles, set_noise_scale_
+from aimc_lightning.tiles.tile import AnalogTile
+
+#: Rules of :func:`calibrate_input_ranges`.
+Method = Literal["std", "quantile", "max"]
 
 
-@torch.no_grad()
+def calibrate_input_ranges(
+    trainer: Trainer,
+    module: LightningModule,
+    datamodule: Data = None,
+    method: Method = "std",
+    quantile: float = 0.99995,
+    max_batches: int = 20,
+    seed: int = 0,
+) -> dict[str, float]:
+    """Set the learned input ranges of an analog module from training batches, without training.
+
+    Example:
+        ``calibrate_input_ranges(trainer, module, datamodule, method="quantile")``
+
+    What a range was before does not matter, and later training goes on from the new one. Weights
+    and normalisation statistics stay as they are. A tile that no input with a spread reaches keeps
+    its range. If something fails, all do.
+
+    Args:
+        trainer: Any Trainer; its accelerator and precision are used.
+        module: Analog module with a ``test_step`` or ``validation_step``, which runs the batches.
+        datamodule: Data module with a training loader; a loader is taken for one of training
+            batches; ``None`` takes the module's own.
+        method: ``"std"``: mean over batches of ``init_std_alpha`` standard deviations.
+            ``"quantile"``: mean over batches of a quantile of the magnitudes. ``"max"``: largest
+            magnitude in all batches.
+        quantile: Share of the inputs of a batch that the range contains, for ``"quantile"``.
+        max_batches: Training batches at most.
+        seed: From which the order of the data and the noise of the layers follow.
+
+    Returns:
+        New range of each tile by its name, in units of the layer's input.
+
+    Raises:
+        ValueError: If an argument is out of range, no tile learns its range, or there is no
+            training batch; no range is changed then.
+
+    Source:
+        Rules of IBM/aihwkit, ``src/aihwkit/inference/calibration/calibration.py``.
+    """
+    _check(module, method, quantile, max_batches)
+    source = datamodule if _is_loader(datamodule) else training_source(datamodule, module)
+    if source is None:
+        raise ValueError(
+            "Input ranges are calibrated on training batches, and there is no training loader: "
+            "give a data module with train_dataloader, or a loader."
+        )
+
+    def work(loop: _EvaluationLoop) -> list[dict[str, Any]]:
+        with each_rank_alone(trainer, loop), _kept_random_state(), _observed(module) as observed:
+            for tile in observed.values():
+                rule = _Rule(tile, method, quantile)
+                tile.initialize_range_ = rule  # type: ignore[method-assign]
+            torch.manual_seed(seed)
+            batches = itertools.islice(_training_batches(source), max_batches)
+            if _run_analog(trainer, module, batches, evaluation_step(trainer, module)) == 0:
+                raise ValueError("The training loader gave no batch; check data set and drop_last.")
+            return [{name: tile.input_range.item() for name, tile in observed.items()}]
+
+    (ranges,) = run_inside(trainer, module, datamodule, work)
+    for name, tile in _learned(module).items():
+        with torch.no_grad():
+            tile.input_range.fill_(ranges[name])
+        tile.range_batches.fill_(tile.config.input_range.init_batches)
+        tile.check_initialization_()
+    return ranges
+
+
+class _Rule:
+    """Sets the range of a tile from the inputs it sees."""
+
+    def __init__(self, tile: AnalogTile, method: Method, quantile: float) -> None:
+        self._tile = tile
+        self._method = method
+        self._quantile = quantile
+        self._batches = torch.zeros_like(tile.range_batches)
+
+    @torch.no_grad()
+    def __call__(self, x: Tensor) -> None:
+        new, self._batches = self._updated(x.detach())
+        self._tile.input_range.copy_(new)
+
+    def _updated(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        known, batches = self._tile.input_range, self._batches
+        if self._method == "std":
+            alpha = self._tile.config.input_range.init_std_alpha
+            return updated_input_range(known, batches, x, alpha)
+        magnitudes = x.abs().flatten().to(torch.promote_types(known.dtype, torch.float32))
+        if not magnitudes.numel() or not (largest := magnitudes.max()) > 0:
+            return known, batches
+        if self._method == "max":
+            return torch.where(batches > 0, torch.maximum(known, largest), largest), batches + 1
+        # torch.quantile refuses more than 16 million values.
+        place = math.ceil(self._quantile * magnitudes.numel())
+        found = magnitudes.kthvalue(max(place, 1)).values
+        found = torch.where(found > 0, found, largest)  # sparse inputs
+        return (known * batches + found) / (batches + 1), batches + 1
+
+
+def _check(module: LightningModule, method: str, quantile: float, max_batches: int) -> None:
+    if method not in get_args(Method):
+        raise ValueError(f"method is {method!r}; it must be 'std', 'quantile' or 'max'.")
+    if not 0 < quantile <= 1:
+        raise ValueError(f"quantile is {quantile}; it must be above 0 and at most 1.")
+    if isinstance(max_batches, bool) or not isinstance(max_batches, int) or max_batches < 1:
+        raise ValueError(f"max_batches is {max_batches!r}; it must be a whole number from 1 up.")
+    if not _learned(module):
+        raise ValueError(
+            f"{type(module).__name__} has no analog layer with input_range.mode 'learned', so "
+            "there is nothing to calibrate. Convert it first: convert_to_analog(module, config)."
+        )
+
+
+def _learned(module: LightningModule) -> dict[str, AnalogTile]:
+    tiles = analog_tiles(module).items()
+    return {name: tile for name, tile in tiles if tile.config.input_range.mode == "learned"}
+
+
+@contextmanager
+def _observed(module: LightningModule) -> Iterator[dict[str, AnalogTile]]:
+    """Let the tiles show every batch of inputs; afterwards they are as they were before."""
+    tiles = _learned(module)
+    before = [
+        (tile, tile.input_range.detach().clone(), tile.initializing) for tile in tiles.values()
+    ]
+    try:
+        for tile in tiles.values():
+            tile.initializing = True
+        yield tiles
+    finally:
+        for tile, known, initializing in before:
+            vars(tile).pop("initialize_range_", None)
+            tile.initializing = initializing
+            with torch.no_grad():
+                tile.input_range.copy_(known)
+
+
+@contextmanager
+def _kept_random_state() -> Iterator[None]:
+    state = random_state()
+    try:
+        yield
+    finally:
+        set_random_state(state)
+
+
+def _is_loader(data: Data) -> bool:
+    return data is not None and not isinstance(data, LightningDataModule)
+
+
+def _training_batches(source: Any) -> Iterable[Any]:  # noqa: ANN401 - a module or a loader
+    if isinstance(source, LightningDataModule):
+        source.setup("fit")  # the Trainer has set it up for testing only
+    loader: Iterable[Any] = (
+        source.train_dataloader() if hasattr(source, "train_dataloader") else source
+    )
+    return loader
+
+
 def calibrate_input_ranges_(
     trainer: Trainer,
     module: LightningModule,
@@ -35,32 +209,26 @@ def calibrate_input_ranges_(
         Same rule as at the start of training: the mean over batches of ``init_std_alpha`` standard
         deviations (IBM/aihwkit, ``src/aihwkit/simulator/tiles/periphery.py``, apply_input_range).
     """
-    tiles = analog_tiles(module).values()
-    learned = [tile for tile in tiles if tile.config.input_range.mode == "learned"]
+    learned = _learned(module).values()
     if not learned:
         return
     count = min(max_batches, max(tile.config.input_range.init_batches for tile in learned))
+    _run_analog(trainer, module, itertools.islice(batches, count), step)
+
+
+def _run_analog(
+    trainer: Trainer, module: LightningModule, batches: Iterable[Any], step: Callable[..., Any]
+) -> int:
+    """Run batches with the analog layers in training mode, without weight noise."""
+    tiles = analog_tiles(module).values()
     module.eval()
     for layer in analog_layers(module).values():
         layer.train()
     scales = [tile.noise_scale for tile in tiles]
     set_noise_scale_(module, 0.0)
-    vars(module).update(log=_drop, log_dict=_drop)
     try:
-        for index, batch in enumerate(itertools.islice(batches, count)):
-            batch = trainer.precision_plugin.convert_input(batch)
-            batch = trainer.strategy.batch_to_device(batch, dataloader_idx=0)
-            with trainer.precision_plugin.forward_context():
-                step(batch, index)
+        return run_batches(trainer, module, batches, step)
     finally:
-        del vars(module)["log"], vars(module)["log_dict"]
         module.eval()
-        for metric in module.modules():
-            if isinstance(metric, Metric):  # has seen training batches; Lightning resets at the end
-                metric.reset()
         for tile, scale in zip(tiles, scales, strict=True):
             tile.noise_scale = scale
-
-
-def _drop(*_: object, **__: object) -> None:
-    pass

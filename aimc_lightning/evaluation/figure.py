@@ -9,10 +9,20 @@ from matplotlib.ticker import NullLocator
 from aimc_lightning.evaluation.summary import DriftSummary
 from aimc_lightning.integration.times import format_time
 
-_LABELS = {"direct": "directly mapped", "hwa": "hardware-aware trained"}
+_LABELS = {
+    "direct": "directly mapped",
+    "direct+bn": "directly mapped, batch norm re-estimated",
+    "hwa": "hardware-aware trained",
+    "hwa+bn": "hardware-aware trained, batch norm re-estimated",
+}
 # From the palette of Okabe and Ito, which readers with colour vision deficiency can tell apart;
 # markers differ as well.
-_STYLES = {"direct": ("#D55E00", "s"), "hwa": ("#0072B2", "o")}
+_STYLES = {
+    "direct": ("#D55E00", "s"),
+    "direct+bn": ("#E69F00", "D"),
+    "hwa": ("#0072B2", "o"),
+    "hwa+bn": ("#56B4E9", "v"),
+}
 
 
 def drift_figure(

@@ -6,12 +6,12 @@ loop's ``run`` for one call: it runs outside inference mode, and calls the origi
 enters it, once per pass.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import torch
-from lightning.pytorch import Trainer
+from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.callbacks import (
     Checkpoint,
     EarlyStopping,
@@ -19,10 +19,14 @@ from lightning.pytorch.callbacks import (
     WeightAveraging,
 )
 from lightning.pytorch.loops import _EvaluationLoop
+from lightning.pytorch.utilities.model_helpers import is_overridden
 
 from aimc_lightning.evaluation.ranks import check_whole_data
 from aimc_lightning.integration.callback import AnalogTraining
 from aimc_lightning.integration.randomness import random_state, set_random_state
+
+#: What a Trainer takes as data: a data module, one or several loaders, or nothing.
+Data = LightningDataModule | Iterable[Any] | None
 
 #: Runs the data once with the global generators seeded; returns the logged metrics.
 Pass = Callable[[int], dict[str, float]]
@@ -109,6 +113,43 @@ def replaced_run(loop: _EvaluationLoop, run: Callable[[], list[Any]]) -> Iterato
         yield
     finally:
         vars(loop).pop("run", None)
+
+
+def run_inside(
+    trainer: Trainer,
+    module: LightningModule,
+    data: Data,
+    work: Callable[[_EvaluationLoop], list[dict[str, Any]]],
+) -> list[dict[str, Any]]:
+    """Do something inside one ``trainer.test``, or ``validate`` without test step or test data.
+
+    Args:
+        trainer: Any Trainer.
+        module: Its module.
+        data: What the Trainer takes as data.
+        work: Called past the set-up with the loop whose place it takes, in every process.
+
+    Returns:
+        What ``work`` returned in the first process; Lightning passes it on if it is plain.
+    """
+    testing = _has_test(module, data)
+    loop = trainer.test_loop if testing else trainer.validate_loop
+    keywords: dict[str, Any] = {"verbose": False}
+    if isinstance(data, LightningDataModule):
+        keywords["datamodule"] = data
+    elif data is not None:
+        keywords["dataloaders"] = data
+    with quiet_callbacks(trainer), replaced_run(loop, lambda: work(loop)):
+        run = trainer.test if testing else trainer.validate
+        return run(module, **keywords)  # type: ignore[return-value]
+
+
+def _has_test(module: LightningModule, data: Data) -> bool:
+    if not is_overridden("test_step", module):
+        return False
+    if isinstance(data, LightningDataModule):
+        return is_overridden("test_dataloader", data)
+    return data is not None or is_overridden("test_dataloader", module)
 
 
 def _nothing(*_: object) -> None:

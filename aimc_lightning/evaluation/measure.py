@@ -3,9 +3,10 @@
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 
+import torch
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.loops import _EvaluationLoop
 from rich.progress import (
@@ -19,6 +20,7 @@ from rich.progress import (
 from torch import nn
 
 from aimc_lightning.checkpoint import analog_metadata, state_fingerprint
+from aimc_lightning.evaluation.batch_norm import batch_norm_of_chip
 from aimc_lightning.evaluation.harness import Pass, measured_passes
 from aimc_lightning.evaluation.metrics import choose_metric
 from aimc_lightning.evaluation.ranks import each_rank_alone
@@ -40,13 +42,14 @@ class Sweep:
     """What to measure.
 
     Attributes:
-        stage: ``"direct"``, ``"hwa"`` or ``"digital"``.
+        stage: ``"direct"``, ``"hwa"``, either with ``"+bn"``, or ``"digital"``.
         times_s: Seconds since the end of programming, ascending.
         chips: Number of chips.
         seed: From which chips and noise follow.
         metric: Logged metric to keep; ``None`` chooses.
         with_digital: Measure the model with its analog layers computed digitally first.
         progress: Show a progress bar.
+        recalibration_batches: Batches that batch-norm statistics come from; 0 keeps the trained.
     """
 
     stage: str
@@ -56,6 +59,7 @@ class Sweep:
     metric: str | None = None
     with_digital: bool = False
     progress: bool = True
+    recalibration_batches: int = 0
 
 
 def run_sweep(
@@ -67,6 +71,7 @@ def run_sweep(
     *,
     prepare: Callable[[], None] | None = None,
     check_digital: Callable[[DriftRow], None] | None = None,
+    recalibrate: Callable[[], int] | None = None,
 ) -> list[DriftRow]:
     """Measure all rows of a sweep that a file does not hold yet.
 
@@ -82,6 +87,8 @@ def run_sweep(
         file: Where finished rows go; rows found there are not measured again.
         prepare: Called before the first chip, if one is missing.
         check_digital: Called with the digital row before the first chip, to stop early.
+        recalibrate: Runs training batches, from which every chip and time gets batch-norm
+            statistics of its own; returns their number.
 
     Returns:
         All rows of the sweep.
@@ -106,7 +113,7 @@ def run_sweep(
         measured_passes(trainer, loop) as measure,
         _bar(len(missing), sweep, trainer.is_global_zero) as progress,
     ):
-        measurer = _Measurer(module, sweep, file, mark, measure)
+        measurer = _Measurer(module, sweep, file, mark, measure, recalibrate)
         if digital_missing:
             with digital_layers(module):
                 measurer.measure("digital", -1, 0.0)
@@ -135,21 +142,32 @@ class _Measurer:
     """Runs single passes and keeps their rows."""
 
     def __init__(
-        self, module: LightningModule, sweep: Sweep, file: RowFile, mark: str, measure: Pass
+        self,
+        module: LightningModule,
+        sweep: Sweep,
+        file: RowFile,
+        mark: str,
+        measure: Pass,
+        recalibrate: Callable[[], int] | None,
     ) -> None:
         self._module = module
         self._sweep = sweep
         self._file = file
         self._mark = mark
         self._measure = measure
+        self._recalibrate = recalibrate
         self._metric = next((r.metric for r in file.rows if r.stage == sweep.stage), sweep.metric)
         self._inputs_checked = False
 
     def measure_chip(self, chip: int, times_s: Sequence[float]) -> None:
         program_(self._module, chip_seed(self._sweep.seed, chip))
         for time_s in times_s:
-            set_time_(self._module, time_s, row_seed(self._sweep.seed, chip, time_s))
-            self.measure(self._sweep.stage, chip, time_s)
+            seed = row_seed(self._sweep.seed, chip, time_s)
+            set_time_(self._module, time_s, seed)
+            torch.manual_seed(seed)  # chooses the batches; put back at the end of the sweep
+            run = self._recalibrate
+            with nullcontext() if run is None else batch_norm_of_chip(self._module, run):
+                self.measure(self._sweep.stage, chip, time_s)
 
     def measure(self, stage: str, chip: int, time_s: float) -> None:
         watch = None if self._inputs_checked else InputWatch(self._module)
@@ -195,6 +213,8 @@ def fingerprint(module: nn.Module, sweep: Sweep, limit: float | None) -> str:
         "metric": sweep.metric,
         "limit": limit,
     }
+    if sweep.recalibration_batches:
+        identity["recalibration_batches"] = sweep.recalibration_batches
     text = json.dumps(identity, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 

@@ -13,7 +13,8 @@ class DriftRow:
     """One measurement: one chip at one time, or the digital model.
 
     Attributes:
-        stage: ``"digital"``, ``"direct"`` or ``"hwa"``.
+        stage: ``"digital"``, ``"direct"`` or ``"hwa"``; the latter two with ``"+bn"`` if batch-norm
+            statistics were re-estimated on the chip.
         chip: Number of the chip, from 0; -1 for the digital model.
         t_inference_s: Seconds since the end of programming.
         metric: Name of the metric.

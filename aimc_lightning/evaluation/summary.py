@@ -8,7 +8,7 @@ class DriftSummary:
     """One stage at one time, over its chips.
 
     Attributes:
-        stage: ``"direct"`` or ``"hwa"``.
+        stage: ``"direct"`` or ``"hwa"``, either with ``"+bn"``.
         t_inference_s: Seconds since the end of programming.
         chips: Chips with a finite score.
         nan_chips: Chips whose score was NaN or infinite; they are in no statistic.

@@ -2,30 +2,33 @@
 
 import copy
 import glob
-from collections.abc import Iterable, Sequence
+import itertools
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.loops import _EvaluationLoop
-from lightning.pytorch.utilities.model_helpers import is_overridden
 
 from aimc_lightning.checkpoint import analog_metadata
 from aimc_lightning.config import TileConfig
 from aimc_lightning.conversion import convert_to_analog
+from aimc_lightning.evaluation.batch_norm import check_recalibration
 from aimc_lightning.evaluation.calibration import calibrate_input_ranges_
-from aimc_lightning.evaluation.harness import quiet_callbacks, replaced_run
+from aimc_lightning.evaluation.harness import Data, run_inside
 from aimc_lightning.evaluation.measure import Sweep, row_seed, run_sweep
 from aimc_lightning.evaluation.metrics import guess_chance, is_share, last_layer
 from aimc_lightning.evaluation.results import DriftResults
 from aimc_lightning.evaluation.rows import DriftRow, RowFile
+from aimc_lightning.evaluation.training_data import (
+    evaluation_step,
+    run_batches,
+    training_source,
+)
 from aimc_lightning.integration.times import parse_time
 from aimc_lightning.nn.base import analog_layers
-
-#: What a Trainer takes as data: a data module, one or several loaders, or nothing.
-Data = LightningDataModule | Iterable[Any] | None
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,9 @@ class DriftOptions:
         share: Normalised accuracy that counts as iso-accurate.
         csv_path: File to which each finished row is appended, and from which a sweep goes on.
         progress: Show a progress bar with the time left.
+        recalibrate: ``"batch_norm"`` measures every chip and time once more with batch-norm
+            statistics re-estimated on that chip; stages ``direct+bn`` and ``hwa+bn``.
+        recalibration_batches: Training batches for it.
     """
 
     metric: str | None = None
@@ -61,6 +67,8 @@ class DriftOptions:
     share: float = 0.99
     csv_path: str | Path | None = None
     progress: bool = True
+    recalibrate: Literal["batch_norm"] | None = None
+    recalibration_batches: int = 20
 
     @property
     def given_score(self) -> float | None:
@@ -94,7 +102,8 @@ def evaluate_drift(
         times: Times after programming, seconds or text such as ``"1d"``.
         chips: Number of chips.
         **options: Fields of :class:`DriftOptions`: ``metric``, ``chance``, ``digital``, ``direct``,
-            ``config``, ``seed``, ``share``, ``csv_path``, ``progress``.
+            ``config``, ``seed``, ``share``, ``csv_path``, ``progress``, ``recalibrate``,
+            ``recalibration_batches``.
 
     Returns:
         Rows and statistics.
@@ -104,6 +113,13 @@ def evaluate_drift(
             belongs to another model, configuration or seed; nothing is overwritten then.
     """
     wanted = DriftOptions(**options)
+    if wanted.recalibrate is not None:
+        check_recalibration(
+            wanted.recalibrate,
+            wanted.recalibration_batches,
+            training_source(datamodule, module) is not None,
+            [module, wanted.direct],
+        )
     sweep = Sweep(
         "hwa",
         _seconds(times),
@@ -150,6 +166,12 @@ class _Job:
     sweep: Sweep
     calibrate: bool = False
 
+    def recalibrated(self, batches: int) -> "_Job":
+        stage = f"{self.sweep.stage}+bn"
+        sweep = replace(self.sweep, stage=stage, with_digital=False, recalibration_batches=batches)
+        module = copy.deepcopy(self.module) if self.calibrate else self.module
+        return replace(self, module=module, sweep=sweep)
+
 
 def _jobs(module: LightningModule, options: DriftOptions, base: Sweep) -> list[_Job]:
     jobs = []
@@ -166,6 +188,9 @@ def _jobs(module: LightningModule, options: DriftOptions, base: Sweep) -> list[_
         jobs.append(_Job(mapped, sweep, calibrate=not analog_layers(direct)))
     if trained:
         jobs.append(_Job(module, replace(base, with_digital=digital is None and direct is None)))
+    if options.recalibrate is not None:
+        measured = [job for job in jobs if job.sweep.chips]
+        jobs += [job.recalibrated(options.recalibration_batches) for job in measured]
     return jobs
 
 
@@ -197,53 +222,45 @@ class _Evaluation:
         self._share = share
 
     def run(self, job: _Job) -> list[DriftRow]:
-        trainer = self._trainer
-        testing = self._has_test(job.module)
-        loop = trainer.test_loop if testing else trainer.validate_loop
+        recalibrating = job.sweep.recalibration_batches > 0
 
-        # Lightning passes on what the loop returns, from worker processes too, if it is plain.
-        def measure() -> list[dict[str, Any]]:
+        def measure(loop: _EvaluationLoop) -> list[dict[str, Any]]:
             rows = run_sweep(
-                trainer,
+                self._trainer,
                 loop,
                 job.module,
                 job.sweep,
                 self._file,
-                prepare=(lambda: self._calibrate(job, loop)) if job.calibrate else None,
+                prepare=(lambda: self._prepare(job)) if job.calibrate or recalibrating else None,
                 check_digital=self._check_digital,
+                recalibrate=(lambda: self._run_training(job)) if recalibrating else None,
             )
             return [asdict(row) for row in rows]
 
-        keywords: dict[str, Any] = {"verbose": False}
-        if isinstance(self._data, LightningDataModule):
-            keywords["datamodule"] = self._data
-        elif self._data is not None:
-            keywords["dataloaders"] = self._data
-        with quiet_callbacks(trainer), replaced_run(loop, measure):
-            run = trainer.test if testing else trainer.validate
-            return [DriftRow(**row) for row in run(job.module, **keywords)]  # type: ignore[arg-type]
-
-    def _has_test(self, module: LightningModule) -> bool:
-        if not is_overridden("test_step", module):
-            return False
-        if isinstance(self._data, LightningDataModule):
-            return is_overridden("test_dataloader", self._data)
-        return self._data is not None or is_overridden("test_dataloader", module)
+        return [
+            DriftRow(**row) for row in run_inside(self._trainer, job.module, self._data, measure)
+        ]
 
     def _check_digital(self, row: DriftRow) -> None:
         if self._chance is not None:
             DriftResults([], row.metric, row.value, self._chance, self._share)
 
-    def _calibrate(self, job: _Job, loop: _EvaluationLoop) -> None:
-        source = self._data if isinstance(self._data, LightningDataModule) else job.module
-        if not is_overridden("train_dataloader", source):
-            return
+    def _prepare(self, job: _Job) -> None:
+        source = training_source(self._data, job.module)
         if isinstance(source, LightningDataModule):
             source.setup("fit")  # the Trainer has set it up for testing only
+        if source is None or not job.calibrate:
+            return
         torch.manual_seed(row_seed(job.sweep.seed, -1, 0.0))  # put back at the end of the sweep
-        testing = loop is self._trainer.test_loop
-        step = job.module.test_step if testing else job.module.validation_step
+        step = evaluation_step(self._trainer, job.module)
         calibrate_input_ranges_(self._trainer, job.module, source.train_dataloader(), step)
+
+    def _run_training(self, job: _Job) -> int:
+        # A new loader each time: a row must not depend on a generator that others have used.
+        loader = training_source(self._data, job.module).train_dataloader()
+        batches = itertools.islice(loader, job.sweep.recalibration_batches)
+        step = evaluation_step(self._trainer, job.module)
+        return run_batches(self._trainer, job.module, batches, step)
 
 
 def _digital_note(module: LightningModule) -> str:
