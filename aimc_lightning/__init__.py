@@ -13,6 +13,7 @@ from aimc_lightning.evaluation.callback import DriftEvaluation as DriftEvaluatio
 from aimc_lightning.evaluation.mapping.report import MappingReport as MappingReport
 from aimc_lightning.evaluation.mapping.report import mapping_report as mapping_report
 from aimc_lightning.evaluation.results import DriftResults as DriftResults
+from aimc_lightning.evaluation.sensitivity import sensitivity as sensitivity
 from aimc_lightning.evaluation.sweep import evaluate_drift as evaluate_drift
 from aimc_lightning.explain.stages import explain as explain
 from aimc_lightning.hub.architectures import register_architecture as register_architecture

@@ -16,11 +16,13 @@ from aimc_lightning.recipes.commands import (
     push,
     report,
     run_recipe,
+    sensitivity,
 )
 from aimc_lightning.recipes.lightning_cli import AimcCLI
 
 _COMMANDS = (
-    list_recipes, run_recipe, evaluate, report, mapping, explain, export, pull, push, completion
+    list_recipes, run_recipe, evaluate, report, mapping, sensitivity, explain, export, pull, push,
+    completion,
 )  # fmt: skip
 _LIGHTNING = {
     "fit": "train with a LightningCLI configuration",

@@ -7,7 +7,7 @@ from aimc_lightning.config import TileConfig
 from aimc_lightning.functional.mvm import PreparedTile
 from aimc_lightning.functional.product import LinearProduct, Product
 from aimc_lightning.tiles.mapping import split_sizes
-from aimc_lightning.tiles.tile import AnalogTile
+from aimc_lightning.tiles.tile import AnalogTile, build_periphery
 
 
 class TileArray(nn.Module):
@@ -118,6 +118,25 @@ class TileArray(nn.Module):
             total = y if total is None else total + y
         assert total is not None
         return total
+
+    def set_config_(self, config: TileConfig) -> None:
+        """Take other settings; trained ranges, scales and a programmed chip stay as they are.
+
+        Raises:
+            ValueError: If the mapping or the mode of the input range differs.
+        """
+        if config.mapping != self.config.mapping or (
+            config.input_range.mode != self.config.input_range.mode
+        ):
+            raise ValueError(
+                "mapping and input_range.mode shape the trained parameters and cannot change on "
+                "a trained array; convert the digital model anew with the other config."
+            )
+        self.config = config
+        self.is_ideal = config_is_ideal(config)
+        for tile in self._rows():
+            tile.config = config
+            tile.periphery = build_periphery(config)
 
     @torch.no_grad()
     def clip_(self, weight: Tensor) -> None:

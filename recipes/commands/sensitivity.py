@@ -1,0 +1,61 @@
+"""``aimc-lightning sensitivity``: how much of each nonideality the network of a run tolerates."""
+
+import argparse
+from pathlib import Path
+
+from rich.console import Console
+
+from aimc_lightning.checkpoint import load_from_checkpoint
+from aimc_lightning.evaluation.nonidealities import NONIDEALITIES
+from aimc_lightning.evaluation.sensitivity import sensitivity
+from aimc_lightning.recipes.mapped import recipe_of
+from aimc_lightning.recipes.run_folder import RunFolder
+
+NAME = "sensitivity"
+HELP = "find how much of each nonideality the trained network of a run tolerates"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of the command."""
+    parser.add_argument("run", metavar="RUN", type=Path, help="folder of a run")
+    parser.add_argument("--time", default="1h", help="time after programming (default: 1h)")
+    parser.add_argument("--chips", type=int, default=5, metavar="N", help="chips (default: 5)")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="chooses the chips")
+    parser.add_argument(
+        "--tolerance", type=float, default=0.1, metavar="X",
+        help="stop a search when its bracket is that narrow, relative (default: 0.1)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--only", nargs="+", metavar="NAME", choices=list(NONIDEALITIES),
+        help=f"nonidealities, of {', '.join(NONIDEALITIES)} (default: all that the network has)",
+    )  # fmt: skip
+    parser.epilog = (
+        "example: aimc-lightning sensitivity runs/resnet8_digits --time 1d --only adc_bits "
+        "stuck_zero. Writes sensitivity.csv and sensitivity.png to RUN. Measurements are kept in "
+        "sensitivity_rows.csv there, so the same command goes on after an interruption."
+    )
+
+
+def execute(arguments: argparse.Namespace) -> None:
+    """Search, print the table and write ``sensitivity.csv`` and ``sensitivity.png``."""
+    folder = RunFolder.read(arguments.run)
+    trained = folder.path / "hwa" / "trained.ckpt"
+    if "digital" not in folder.stages or not trained.is_file():
+        raise FileNotFoundError(
+            f"{str(folder.path)!r} holds no trained network: finish the run with "
+            "'aimc-lightning run ... --resume' first."
+        )
+    recipe = recipe_of(folder)
+    cli = recipe.build("drift", folder.path, logger=False, enable_checkpointing=False)
+    module = load_from_checkpoint(type(cli.model), trained)
+    results = sensitivity(
+        cli.trainer, module, cli.datamodule, arguments.time, arguments.chips, arguments.only,
+        arguments.tolerance, metric=recipe.entry.metric, chance=recipe.entry.chance,
+        digital=folder.stages["digital"]["score"], seed=arguments.seed,
+        csv_path=folder.path / "sensitivity_rows.csv",
+    )  # fmt: skip
+    results.to_csv(folder.path / "sensitivity.csv")
+    results.plot(folder.path / "sensitivity.png")
+    console = Console()
+    console.print(results)
+    console.print(f"files: {folder.path}")
