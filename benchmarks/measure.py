@@ -1,9 +1,9 @@
 """Interleaved timing of callables in one process, and peak memory of a process."""
 
-import resource
 import statistics
 import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import NamedTuple
 
 import torch
@@ -42,5 +42,11 @@ def _now() -> float:
 
 
 def peak_memory_mb() -> float:
-    """Return the largest resident memory of this process so far."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    """Return the largest resident memory of this process so far; Linux only.
+
+    Not ``getrusage``, whose maximum is that of the parent process at first.
+    """
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) / 1024
+    raise OSError("The kernel does not tell VmHWM in /proc/self/status.")
