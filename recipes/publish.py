@@ -9,7 +9,6 @@ a table is not what its ``results.csv`` says.
 import argparse
 import csv
 import io
-import json
 import re
 import sys
 from pathlib import Path
@@ -17,7 +16,7 @@ from pathlib import Path
 from aimc_lightning.evaluation.results import DriftResults
 from aimc_lightning.evaluation.rows import RowFile
 from aimc_lightning.integration.times import format_time
-from aimc_lightning.recipes.run_folder import write_atomically
+from aimc_lightning.recipes.run_folder import RunFolder, finished_stages, write_atomically
 from aimc_lightning.zoo.registry import get_entry
 
 COLUMNS = (
@@ -39,11 +38,10 @@ def results_of_run(run: Path) -> str:
     Raises:
         ValueError: If the folder holds no run or the run is not finished.
     """
-    manifest = run / "run.json"
-    known = json.loads(manifest.read_text(encoding="utf-8")) if manifest.is_file() else {}
-    if not known.get("finished"):
+    folder = RunFolder.read(run) if finished_stages(run) else None
+    if folder is None or not folder.finished:
         raise ValueError(f"{str(run)!r} holds no finished run: finish it with --resume first.")
-    name, session, stages = known["identity"]["recipe"], known["sessions"][-1], known["stages"]
+    name, session, stages = folder.identity["recipe"], folder.sessions[-1], folder.stages
     entry = get_entry(name)
     rows = RowFile(run / "drift.csv").rows
     results = DriftResults(rows, entry.metric, stages["digital"]["score"], entry.chance)
@@ -164,7 +162,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--check", action="store_true", help="write nothing, fail if out of date")
     arguments = parser.parse_args(argv)
     for run, text in {run: results_of_run(run) for run in arguments.runs}.items():
-        name = json.loads((run / "run.json").read_text(encoding="utf-8"))["identity"]["recipe"]
+        name = RunFolder.read(run).identity["recipe"]
         write_atomically(arguments.root / "zoo" / name / "results.csv", text)
     for path, text in generated_files(arguments.root).items():
         if path.read_text(encoding="utf-8") == text:
