@@ -86,6 +86,12 @@ def test_training_step_costs_no_more_than_when_it_was_measured(name):
     assert ours["bytes"] <= memory * plain["bytes"]
 
 
+def test_first_layer_needs_no_product_for_the_gradient_of_its_inputs():
+    x = torch.randn(128, 128)  # nobody asks for its gradient, yet the input range is learned
+    ours = _training_step(_analog(nn.Linear(128, 128)), x, x.numel() // 2)
+    assert ours["products"] <= 4
+
+
 def test_programmed_chip_costs_three_products_and_nothing_over_its_weights():
     model = _analog(nn.Linear(256, 256)).eval()
     program_(model, 0)
