@@ -7,8 +7,15 @@ import torch
 from torch import nn
 
 from aimc_lightning.config import TileConfig
-from aimc_lightning.nn.base import analog_arrays, analog_layers, parameter_name, store_weight_
+from aimc_lightning.nn.base import (
+    analog_arrays,
+    analog_layers,
+    parameter_name,
+    store_weight_,
+    tile_arrays,
+)
 from aimc_lightning.nn.registry import analog_class, convertible_names, reason_to_stay
+from aimc_lightning.nn.sharded import has_shards
 from aimc_lightning.nn.shortcuts import bypassed_children, close_shortcuts_
 from aimc_lightning.presets import get_preset
 from aimc_lightning.report import ConversionReport as ConversionReport
@@ -65,6 +72,7 @@ def convert_to_analog(
     if analog_layers(model):
         _require_same(model, selection)
         return ConversionReport(already=True)
+    _require_whole(model, "Call convert_to_analog before fully_shard")
     report = ConversionReport()
     replacements: dict[int, nn.Module] = {}
     for name, module, choice in _choices(model, selection):
@@ -100,6 +108,7 @@ def convert_to_digital(model: nn.Module) -> nn.Module:
         >>> type(convert_to_digital(model)[0]).__name__
         'Linear'
     """
+    _require_whole(model, "Let the run end that shards them")
     owners: dict[int, int] = {}
     for module in model.modules():
         for parameter in module._parameters.values():
@@ -158,12 +167,21 @@ def _require_same(model: nn.Module, selection: Selection) -> None:
     """Raise if a layer that is analog already has other settings than those chosen now."""
     for name, layer in analog_layers(model).items():
         wanted = selection.choose(layer)
-        for array, _ in analog_arrays(layer).values():
+        for array in tile_arrays(layer):
             if isinstance(wanted, TileConfig) and array.config != wanted:
                 raise ValueError(
                     f"Layer {name!r} is already analog with another config; call "
                     "convert_to_digital(model) before converting with a new one."
                 )
+
+
+def _require_whole(model: nn.Module, remedy: str) -> None:
+    if has_shards(model):
+        raise ValueError(
+            "Weights of the model are spread over processes, so its layers cannot be swapped: "
+            f"torch keeps track of the old ones. {remedy}, or leave sharding to "
+            "Trainer(strategy='aimc_fsdp'), which does it at the right time."
+        )
 
 
 def _fold_scales_(name: str, layer: nn.Module, owners: Mapping[int, int]) -> None:

@@ -100,6 +100,14 @@ def test_trap_10_sharded_weights_are_refused_rather_than_clipped_by_shard():
         AnalogTraining().setup(run, toy(), "fit")
 
 
+def test_trap_10_sharded_weights_are_clipped_by_the_spread_of_the_whole_tile():
+    weights = []
+    for name in ("aimc_ddp_fork", "aimc_fsdp_fork"):
+        module, _ = _fit(AnalogTraining(NOISY), strategy=name, devices=2)
+        weights.append(module.net[0].weight)
+    assert torch.equal(*weights)
+
+
 class _CompareChips(Callback):
     def on_train_end(self, trainer, pl_module):
         program_(pl_module, seed=0)
