@@ -13,8 +13,10 @@ from aimc_lightning.nn.base import (
     is_analog,
     parameter_name,
     store_weight_,
+    tile_arrays,
 )
 from aimc_lightning.nn.registry import analog_class, convertible_names, reason_to_stay
+from aimc_lightning.nn.sharded import has_shards
 from aimc_lightning.nn.shortcuts import bypassed_children, close_shortcuts_
 from aimc_lightning.presets import get_preset
 from aimc_lightning.report import ConversionReport as ConversionReport
@@ -72,6 +74,7 @@ def convert_to_analog(
     if analog_layers(model):
         _require_same(model, selection)
         return ConversionReport(already=True)
+    _require_whole(model, "Call convert_to_analog before fully_shard")
     report = ConversionReport()
     replacements: dict[int, nn.Module] = {}
     for name, module, choice in _choices(model, selection):
@@ -107,6 +110,7 @@ def convert_to_digital(model: nn.Module) -> nn.Module:
         >>> type(convert_to_digital(model)[0]).__name__
         'Linear'
     """
+    _require_whole(model, "Let the run end that shards them")
     owners: dict[int, int] = {}
     for module in model.modules():
         for parameter in module._parameters.values():
@@ -171,7 +175,7 @@ def _require_same(model: nn.Module, selection: Selection) -> None:
         wanted = selection.choose(module)
         if isinstance(wanted, str):
             raise ValueError(f"Layer {name!r} is analog ({wanted} now), but {_OTHER_SELECTION}")
-        for array, _ in analog_arrays(module).values():
+        for array in tile_arrays(module):
             if array.config != wanted:
                 raise ValueError(
                     f"Layer {name!r} is already analog with another config; call "
@@ -183,6 +187,15 @@ _OTHER_SELECTION = (
     "the model was converted before, with other include, exclude or layers. Give the same again, "
     "several configs as layers={name: config}, or call convert_to_digital(model) before."
 )
+
+
+def _require_whole(model: nn.Module, remedy: str) -> None:
+    if has_shards(model):
+        raise ValueError(
+            "Weights of the model are spread over processes, so its layers cannot be swapped: "
+            f"torch keeps track of the old ones. {remedy}, or leave sharding to "
+            "Trainer(strategy='aimc_fsdp'), which does it at the right time."
+        )
 
 
 def _fold_scales_(name: str, layer: nn.Module, owners: Mapping[int, int]) -> None:

@@ -4,9 +4,11 @@ The arithmetic is that of :func:`.noise.noisy_weight` and :func:`.crossbar.cross
 define it. The kernel knows the laws with one draw per weight and no rounding, and needs numba.
 """
 
+import ctypes
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -104,7 +106,9 @@ def fused_weights(
     weight = weight.detach() if weight[0].is_contiguous() else weight.detach().contiguous()
     rows, n = len(weight), weight[0].numel()
     stride = weight.stride(0) if rows > 1 else n
-    span = weight.as_strided(((rows - 1) * stride + n,), (1,)).numpy()
+    # By address: a numpy() view would forbid FSDP to free the memory of gathered weights.
+    count = (rows - 1) * stride + n
+    span = np.ctypeslib.as_array((ctypes.c_float * count).from_address(weight.data_ptr()))
     drops = periphery.ir_drop_scale > 0
     half = torch.bfloat16
     out = torch.empty(weight.shape, dtype=torch.float32)

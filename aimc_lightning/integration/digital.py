@@ -8,6 +8,7 @@ from torch import nn
 
 from aimc_lightning.conversion import convert_to_digital
 from aimc_lightning.nn.base import analog_layers
+from aimc_lightning.nn.sharded import whole_parameters
 
 
 @contextmanager
@@ -19,7 +20,8 @@ def digital_layers(module: nn.Module) -> Iterator[None]:
     """
     layers = analog_layers(module)
     for layer in layers.values():
-        holder = nn.Sequential(copy.deepcopy(layer))
+        with whole_parameters(layer):
+            holder = nn.Sequential(copy.deepcopy(layer))
         convert_to_digital(holder)
         vars(layer)["forward"] = holder[0].forward
     try:

@@ -272,6 +272,14 @@ def test_trap_10_naive_clipping_of_each_shard_gives_other_weights(kind):
     assert not torch.allclose(whole[0].weight, shards[0].weight)
 
 
+def test_trap_10_sharded_weights_are_clipped_by_the_spread_of_the_whole_tile():
+    weights = []
+    for name in ("aimc_ddp_fork", "aimc_fsdp_fork"):
+        module, _ = _fit(AnalogTraining(NOISY), strategy=name, devices=2)
+        weights.append(module.net[0].weight)
+    assert torch.equal(*weights)
+
+
 class _CompareChips(Callback):
     def __init__(self, draw_seed=lambda: 0):
         self.draw_seed = draw_seed
