@@ -8,6 +8,7 @@ from pathlib import Path
 GROUPS = {
     "forward_config": "config", "tile_config": "config", "presets": "config",
     "selection": "conversion", "report": "conversion", "foreign_config": "importer",
+    "foreign_device": "importer",
 }  # fmt: skip
 TASKS = {
     "checks": "messages of wrong settings",
@@ -134,5 +135,5 @@ def _box(name: str, x: float, y: float) -> str:
         'fill="var(--md-code-bg-color)" stroke="currentColor"/>'
         f'<text x="{x:.0f}" y="{y - 3:.0f}" text-anchor="middle" font-size="15" '
         f'font-weight="bold">{name}</text><text x="{x:.0f}" y="{y + 15:.0f}" '
-        f'text-anchor="middle" font-size="12">{TASKS[name]}</text>'
+        f'text-anchor="middle" font-size="12">{TASKS.get(name, "")}</text>'
     )

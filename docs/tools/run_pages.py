@@ -1,8 +1,8 @@
 """Run the Python blocks of the pages and write what they print under them.
 
-``python -m docs.tools.run_pages [PAGE ...]`` does so for all pages that hold outputs, or for some. The
-blocks of a page share their names, as the cells of a notebook do. A figure that the code writes, and
-that the page shows from ``figures/``, goes to ``docs/figures``.
+``python -m docs.tools.run_pages [PAGE ...]`` does so for some pages, or all that show outputs. The
+blocks of a page share their names, as the cells of a notebook do. Figures that the code writes and
+the page shows from ``figures/`` go to ``docs/figures``.
 """
 
 import contextlib
@@ -22,7 +22,7 @@ import torch
 DOCS = Path(__file__).resolve().parents[1]
 #: A block of code, and the output that may follow it.
 _BLOCK = re.compile(
-    r"(?P<code>^```python\n(?P<source>.*?)^```\n)(?P<output>\n^``` \{ \.text \.output \}\n.*?^```\n)?",
+    r"(?P<code>^```python\n(?P<source>.*?)^```\n)(?P<output>\n^```text\n.*?^```\n)?",
     re.DOTALL | re.MULTILINE,
 )
 _FIGURE = re.compile(r"!\[[^\]]*\]\((?:\.\./)*figures/([\w.-]+)\)")
@@ -51,7 +51,8 @@ def run(text: str, name: str) -> Iterator[tuple[str, str]]:
         printed = io.StringIO()
         with contextlib.redirect_stdout(printed):
             exec(compile(source, name, "exec"), names)
-        lines = [line.rstrip() for line in printed.getvalue().splitlines()]
+        # Progress bars are for a terminal.
+        lines = [line.rstrip() for line in printed.getvalue().splitlines() if "━" not in line]
         yield match["source"], "\n".join(lines).strip("\n")
 
 
@@ -66,7 +67,7 @@ def with_outputs(text: str, outputs: list[str]) -> str:
 
     def renewed(match: re.Match[str]) -> str:
         output = next(left)
-        shown = f"\n``` {{ .text .output }}\n{output}\n```\n" if output else ""
+        shown = f"\n```text\n{output}\n```\n" if output else ""
         return match["code"] + shown
 
     return _BLOCK.sub(renewed, text)

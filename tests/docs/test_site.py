@@ -1,4 +1,4 @@
-"""The site builds without a warning, loads nothing from elsewhere, and all its links lead somewhere."""
+"""The site builds without a warning, loads nothing from elsewhere, and its links lead somewhere."""
 
 import re
 from html.parser import HTMLParser
