@@ -12,13 +12,15 @@ from mkdocs.plugins import event_priority
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
-from docs.tools import architecture, made_pages
+from docs.tools import architecture, made_pages, signal_chain
 
 ROOT = Path(__file__).resolve().parents[2]
 #: Files outside of docs/ that are pages of the site.
 PAGES = {
     "README.md": "index.md",
     "CHANGELOG.md": "changelog.md",
+    "CODE_OF_CONDUCT.md": "contributing/conduct.md",
+    "CONTRIBUTING.md": "contributing/index.md",
     "recipes/README.md": "recipes.md",
     "benchmarks/results.md": "benchmarks.md",
 }
@@ -64,6 +66,8 @@ def on_page_markdown(markdown: str, page: Page, **_: Any) -> str:  # noqa: ANN40
 
     if "<!-- drawing: architecture -->" in markdown:
         markdown = markdown.replace("<!-- drawing: architecture -->", architecture.drawing(ROOT))
+    if "<!-- drawing: signal chain -->" in markdown:
+        markdown = markdown.replace("<!-- drawing: signal chain -->", signal_chain.drawing())
     return _LINK.sub(moved, markdown)
 
 

@@ -26,7 +26,7 @@ REFERENCE = (
      ("integration",)),
     ("evaluation", "Evaluation", "Drift, sensitivity, calibration, mapping.", ("evaluation",)),
     ("hub", "Checkpoints", "Saving, loading, importing.",
-     ("checkpoint", "hub", "importer", "foreign_config")),
+     ("checkpoint", "hub", "importer", "foreign_config", "foreign_device")),
     ("zoo", "Zoo and recipes", "Networks with data and results, and the command line.",
      ("zoo", "recipes")),
 )  # fmt: skip

@@ -37,6 +37,12 @@ def _output_follows(text: str) -> bool:
     return any(match["output"] for match in _BLOCK.finditer(text))
 
 
+def blocks(text: str) -> Iterator[tuple[str, str]]:
+    """Yield the Python blocks of a page, padded so that line numbers are those of the page."""
+    for match in _BLOCK.finditer(text):
+        yield "\n" * text[: match.start("source")].count("\n") + match["source"], match["source"]
+
+
 def run(text: str, name: str) -> Iterator[tuple[str, str]]:
     """Run the blocks of a page in the present folder; yield each with what it prints.
 
@@ -45,15 +51,13 @@ def run(text: str, name: str) -> Iterator[tuple[str, str]]:
         name: Its name, for error messages.
     """
     names: dict[str, Any] = {"__name__": "__main__"}
-    for match in _BLOCK.finditer(text):
-        # Line numbers of an error are those of the page.
-        source = "\n" * text[: match.start("source")].count("\n") + match["source"]
+    for padded, source in blocks(text):
         printed = io.StringIO()
         with contextlib.redirect_stdout(printed):
-            exec(compile(source, name, "exec"), names)
+            exec(compile(padded, name, "exec"), names)
         # Progress bars are for a terminal.
         lines = [line.rstrip() for line in printed.getvalue().splitlines() if "━" not in line]
-        yield match["source"], "\n".join(lines).strip("\n")
+        yield source, "\n".join(lines).strip("\n")
 
 
 def with_outputs(text: str, outputs: list[str]) -> str:
