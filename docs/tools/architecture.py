@@ -104,10 +104,12 @@ def drawing(root: Path) -> str:
         for i, name in enumerate(line)
     }
     height = len(lines) * (_HEIGHT + _GAP) - _GAP + 4
-    arrows = [
-        _arrow(*places[name], *places[other])
-        for name, others in sorted(reduced(graph).items())
-        for other in sorted(others)
+    edges = [(name, other) for name, others in reduced(graph).items() for other in others]
+    near = [edge for edge in edges if rows[edge[0]] - rows[edge[1]] == 1]
+    far = sorted(set(edges) - set(near))  # around the boxes in between, each on a lane of its own
+    arrows = [_arrow(*places[name], *places[other]) for name, other in sorted(near)]
+    arrows += [
+        _detour(*places[name], *places[other], 80 - 24 * i) for i, (name, other) in enumerate(far)
     ]
     boxes = [_box(name, *places[name]) for name in places]
     return (
@@ -125,6 +127,13 @@ def _arrow(x: float, y: float, to_x: float, to_y: float) -> str:
         f'<path d="M{x:.0f} {start:.0f}C{x:.0f} {start - 30:.0f} {to_x:.0f} {end + 30:.0f} '
         f'{to_x:.0f} {end:.0f}" fill="none" stroke="currentColor" opacity="0.55" '
         'marker-end="url(#tip)"/>'
+    )
+
+
+def _detour(x: float, y: float, to_x: float, to_y: float, lane: float) -> str:
+    return (
+        f'<path d="M{x - _BOX / 2:.0f} {y:.0f}H{lane:.0f}V{to_y:.0f}H{to_x - _BOX / 2:.0f}" '
+        'fill="none" stroke="currentColor" opacity="0.55" marker-end="url(#tip)"/>'
     )
 
 

@@ -196,18 +196,12 @@ def _lengths(value: Any, accepts: Callable[[Any], bool]) -> str:  # noqa: ANN401
 
 def page() -> str:
     """Return the page: how to set a value, a field to search in, and the table."""
-    cells = [
-        "| " + " | ".join(_cell(part) for part in (f"`{row.name}`", row.meaning, row.unit,
-                          row.range, f"`{row.default}`", row.source)) + " |"
-        for row in rows()
-    ]  # fmt: skip
-    table = "\n".join(
-        [
-            "| setting | meaning | unit | range | default | source |",
-            "|---|---|---|---|---|---|",
-            *cells,
-        ]
-    )
+    lines = ["| setting | meaning, source | unit | range | default |", "|---|---|---|---|---|"]
+    for row in rows():
+        meaning = f"{row.meaning}<br><small>{row.source}</small>"
+        cells = (f"`{row.name}`", meaning, row.unit, row.range, f"`{row.default}`")
+        lines.append("| " + " | ".join(map(_cell, cells)) + " |")
+    table = "\n".join(lines)
     return _TEXT + f'<div id="fields" class="fields" markdown>\n\n{table}\n\n</div>\n'
 
 
@@ -215,7 +209,11 @@ def _cell(text: str) -> str:
     return text.replace("``", "`").replace("|", "\\|")
 
 
-_TEXT = """# Tile settings
+_TEXT = """---
+hide: [toc]
+---
+
+# Tile settings
 
 Every setting of a tile, a device, a converter and of training, made from the code. Names in small
 letters are fields of `TileConfig`; the others are fields of the class before the dot. Units: *full

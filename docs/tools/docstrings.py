@@ -11,6 +11,8 @@ _INLINE_FORMULA = re.compile(r":math:`([^`]+)`")
 _FORMULA = re.compile(r"^( *)\.\. math::[ \n]*((?:.+\n?)+)", re.MULTILINE)
 # The plural is what griffe sets as code.
 _EXAMPLE = re.compile(r"^( *)Example:$", re.MULTILINE)
+# Two colons announce an indented block of code, which Markdown sees by itself.
+_LITERAL = re.compile(r"(?<=\S)::$", re.MULTILINE)
 
 
 def to_markdown(text: str) -> str:
@@ -29,8 +31,9 @@ def to_markdown(text: str) -> str:
         short = match[2].rpartition(".")[2]
         return f"[`{short}`][{match[2]}]" if match[1] else f"`{match[2].lstrip('.')}`"
 
-    text = _EXAMPLE.sub(r"\1Examples:", text)
-    return _ROLE.sub(role, _INLINE_FORMULA.sub(r"\\(\1\\)", _FORMULA.sub(formula, text)))
+    text = _INLINE_FORMULA.sub(r"\\(\1\\)", _FORMULA.sub(formula, text))
+    text = _LITERAL.sub(":", _EXAMPLE.sub(r"\1Examples:", text))
+    return _ROLE.sub(role, text)
 
 
 class MarkdownDocstrings(Extension):

@@ -84,6 +84,6 @@ def mathml(tex: str, kind: str = "div") -> str:
         kind: ``div`` for a line of its own, ``span`` inside a sentence.
     """
     if "&" in tex:
-        tex = rf"\begin{{aligned}}{tex}\end{{aligned}}"
+        tex = rf"\begin{{align*}}{tex}\end{{align*}}"
     drawn = convert(tex, display="block" if kind == "div" else "inline")
     return f'<div class="formula">{drawn}</div>' if kind == "div" else drawn

@@ -22,7 +22,8 @@ EFFECTS = {
     "ADC": "clip to ±b, round to its steps",
     "output scale": "multiply by c, mapping scale, learned scale; add partial sums and bias",
 }
-_ZONES = {"input": "analog", "crossbar": "analog", "output": "analog", "digital": "digital"}
+#: Parts of the settings that act on the signal, and their kind.
+ZONES = {"input": "analog", "crossbar": "analog", "output": "analog", "digital": "digital"}
 _WIDTH, _STEP, _BOX = 640, 62, 44
 
 
@@ -32,7 +33,7 @@ def drawing(preset: str = "standard_pcm") -> str:
     Args:
         preset: Name of a preset.
     """
-    stages = [stage for stage in explain(preset) if stage.part in _ZONES]
+    stages = [stage for stage in explain(preset) if stage.part in ZONES]
     height = (len(stages) + 2) * _STEP
     parts = [_end("x, digital input of the layer", 0)]
     for row, stage in enumerate(stages, 1):
