@@ -88,6 +88,11 @@ class AnalogTraining(Callback):
     @property
     def tile_config(self) -> TileConfig:
         """The settings in use."""
+        if isinstance(self.config, str):
+            raise TypeError(
+                f"AnalogTraining.config is {self.config!r}, but it must be a TileConfig; name a "
+                f"preset with preset={self.config!r}."
+            )
         return self.config if self.config is not None else get_preset(self.preset)
 
     @property
