@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from lightning.pytorch import LightningModule
 from rich.console import Console
 
 from aimc_lightning.checkpoint import load_from_checkpoint, read_checkpoint, read_metadata
@@ -72,11 +73,7 @@ def execute(arguments: argparse.Namespace) -> None:
         trainer_defaults={"logger": False, "enable_checkpointing": False},
     )
     settings = _first(cli, DriftEvaluation) or DriftEvaluation()
-    module = cli.model
-    if read_metadata(checkpoint) is None:
-        module.load_state_dict(checkpoint["state_dict"], strict=True)
-    else:
-        module = load_from_checkpoint(type(cli.model), arguments.ckpt_path)
+    module = _loaded(cli, checkpoint, arguments.ckpt_path)
     training = _first(cli, AnalogTraining) or AnalogTraining()
     arguments.out.mkdir(parents=True, exist_ok=True)
     results = evaluate_drift(
@@ -99,6 +96,14 @@ def execute(arguments: argparse.Namespace) -> None:
     console = Console()
     console.print(results)
     console.print(f"files: {arguments.out}")
+
+
+def _loaded(cli: AimcCLI, checkpoint: dict[str, Any], path: Path) -> LightningModule:
+    """Return the module with the weights of a checkpoint, analog if that is."""
+    if read_metadata(checkpoint) is not None:
+        return load_from_checkpoint(type(cli.model), path)
+    cli.model.load_state_dict(checkpoint["state_dict"], strict=True)
+    return cli.model
 
 
 def _zoo_config(name: str) -> Path:
