@@ -10,8 +10,10 @@ from aimc_lightning.conversion import convert_to_analog as convert_to_analog
 from aimc_lightning.conversion import convert_to_digital as convert_to_digital
 from aimc_lightning.evaluation.calibration import calibrate_input_ranges as calibrate_input_ranges
 from aimc_lightning.evaluation.callback import DriftEvaluation as DriftEvaluation
+from aimc_lightning.evaluation.layers.report import layer_report as layer_report
 from aimc_lightning.evaluation.mapping.report import MappingReport as MappingReport
 from aimc_lightning.evaluation.mapping.report import mapping_report as mapping_report
+from aimc_lightning.evaluation.ray_tasks import RayTasks as RayTasks
 from aimc_lightning.evaluation.results import DriftResults as DriftResults
 from aimc_lightning.evaluation.sensitivity import sensitivity as sensitivity
 from aimc_lightning.evaluation.sweep import evaluate_drift as evaluate_drift

@@ -7,7 +7,7 @@ from typing import Literal, get_args
 from aimc_lightning.checks import check_choice, check_count, check_range
 from aimc_lightning.devices.base import Device
 from aimc_lightning.devices.converter_base import ConductanceConverter
-from aimc_lightning.devices.converters import SinglePair
+from aimc_lightning.devices.converters import ShapedPair, SinglePair
 from aimc_lightning.devices.pcm import PCMDevice
 from aimc_lightning.functional.noise import PCM_COEFFICIENTS_US, WeightNoiseType
 
@@ -164,5 +164,10 @@ class ChipConfig:
         if not isinstance(self.converter, ConductanceConverter):
             raise TypeError(
                 f"ChipConfig.converter must be a ConductanceConverter, got {self.converter!r}."
+            )
+        if self.chain == "collapsed" and isinstance(self.converter, ShapedPair):
+            raise ValueError(
+                "ChipConfig.chain 'collapsed' converts weights a second time, after programming, "
+                "which would apply the curve of a ShapedPair twice; use chain='pair'."
             )
         self.device.check_converter(self.converter)

@@ -10,6 +10,7 @@ from aimc_lightning.recipes.commands import (
     evaluate,
     explain,
     export,
+    layers,
     list_recipes,
     mapping,
     pull,
@@ -21,8 +22,8 @@ from aimc_lightning.recipes.commands import (
 from aimc_lightning.recipes.lightning_cli import AimcCLI
 
 _COMMANDS = (
-    list_recipes, run_recipe, evaluate, report, mapping, sensitivity, explain, export, pull, push,
-    completion,
+    list_recipes, run_recipe, evaluate, report, mapping, sensitivity, layers, explain, export,
+    pull, push, completion,
 )  # fmt: skip
 _LIGHTNING = {
     "fit": "train with a LightningCLI configuration",

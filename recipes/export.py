@@ -91,5 +91,7 @@ def _command(identity: dict[str, Any]) -> str:
     for key in ("chips", "seed"):
         if identity.get(key) is not None:
             parts.append(f"--{key} {identity[key]}")
+    if identity.get("recalibrate"):
+        parts.append(f"--recalibrate {' '.join(identity['recalibrate'])}")
     parts += [f"--set {setting}" for setting in identity.get("settings", [])]
     return " ".join(parts)

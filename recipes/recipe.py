@@ -7,6 +7,7 @@ from typing import Any
 
 import yaml
 
+from aimc_lightning.evaluation.variants import parse_variants
 from aimc_lightning.recipes.catalog import STAGES, recipe_files
 from aimc_lightning.recipes.lightning_cli import AimcCLI
 from aimc_lightning.zoo.registry import ModelEntry, get_entry
@@ -23,6 +24,8 @@ class Recipe:
         chips: Chips to programme; None takes the recipe's number.
         seed: Seed of all stages; None takes the recipe's seeds.
         settings: Changes of single values, each ``STAGE.KEY=VALUE``.
+        recalibrate: What is done without training, in further stages of the table, see
+            :data:`~aimc_lightning.evaluation.variants.METHODS`; none takes the recipe's.
     """
 
     name: str
@@ -31,10 +34,12 @@ class Recipe:
     chips: int | None = None
     seed: int | None = None
     settings: tuple[str, ...] = field(default=())
+    recalibrate: tuple[str, ...] = field(default=())
 
     def __post_init__(self) -> None:
         """Check all that can be wrong before anything is written."""
         recipe_files(self.name)
+        parse_variants(self.recalibrate, 1, True, [])
         if self.chips is not None and self.chips < 1:
             raise ValueError(f"--chips must be at least 1, got {self.chips}.")
         if self.seed is not None and not 0 <= self.seed < 2**32:
@@ -77,6 +82,8 @@ class Recipe:
             "data": None if self.data_dir is None else str(self.data_dir.resolve()),
             "weights": None if self.weights is None else _file_hash(self.weights),
             "settings": sorted(self.settings),
+            # None, so that runs from before this option are the same.
+            "recalibrate": list(self.recalibrate) or None,
         }
 
     def check_settings(self, folder: Path) -> None:

@@ -98,6 +98,20 @@ class RunFolder:
         """Results of the finished stages."""
         return self._manifest["stages"]
 
+    def trained_checkpoint(self) -> Path:
+        """Return the checkpoint of the retrained network.
+
+        Raises:
+            FileNotFoundError: If the run is not so far.
+        """
+        trained = self.path / "hwa" / "trained.ckpt"
+        if "digital" not in self.stages or not trained.is_file():
+            raise FileNotFoundError(
+                f"{str(self.path)!r} holds no trained network: finish the run with "
+                "'aimc-lightning run ... --resume' first."
+            )
+        return trained
+
     def start_session(self, versions: dict[str, str], hardware: str, command: list[str]) -> None:
         """Note when, where, by which command and with which versions work on the run began."""
         session = {

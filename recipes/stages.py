@@ -115,8 +115,10 @@ class Experiment:
             config=_only(cli, AnalogTraining).tile_config,
             seed=settings.seed if self.recipe.seed is None else self.recipe.seed,
             csv_path=self.folder.path / "drift.csv",
+            recalibrate=self.recipe.recalibrate or settings.recalibrate,
+            recalibration_batches=settings.recalibration_batches,
         )
-        last = results.summary()[-1]
+        last = [entry for entry in results.summary() if entry.stage == stage][-1]
         return {"chips": chips, "score_at_last_time": last.mean}
 
     def report(self) -> None:

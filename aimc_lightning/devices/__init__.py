@@ -14,6 +14,7 @@ from aimc_lightning.devices.converters import (
     CustomPair,
     DualPair,
     NPair,
+    ShapedPair,
     SingleDevice,
     SinglePair,
 )
@@ -36,6 +37,7 @@ __all__ = [
     "PCMDevice",
     "ReRamCMO",
     "ReRamWan2022",
+    "ShapedPair",
     "SingleDevice",
     "SinglePair",
     "StateIndependentDevice",

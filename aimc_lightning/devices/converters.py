@@ -14,6 +14,7 @@ from aimc_lightning.functional.conductance import (
     pairs_to_weights,
     single_to_weights,
     weights_to_pairs,
+    weights_to_shaped_pair,
     weights_to_single,
     weights_to_table,
 )
@@ -232,6 +233,50 @@ class SingleDevice(ConductanceConverter):
                 f"{len(conductances_us)} conductances were given, but SingleDevice has one."
             )
         return single_to_weights(conductances_us[0], scale, self.g_min_us)
+
+
+@register_converter
+@dataclass(frozen=True)
+class ShapedPair(ConductanceConverter):
+    """``ShapedPair(curve=(0, 0.6, 1))``: one pair whose targets are not proportional to the weight.
+
+    A target above the line makes up for what the device loses on average at that conductance; what
+    is read is converted back in proportion, as for :class:`SinglePair`.
+    :func:`~aimc_lightning.evaluation.programming.optimized_programming` finds curves.
+
+    Args:
+        curve: Target of g+ (positive weights) or g- (negative ones) over ``g_max_us``, at evenly
+            spaced magnitudes from 0 to the largest weight; from 0 to 1, the first one 0.
+    """
+
+    name: ClassVar[str] = "shaped_pair"
+    g_min_us: ClassVar[float] = 0.0  # type: ignore[misc]
+    curve: tuple[float, ...] = (0.0, 1.0)
+
+    def __post_init__(self) -> None:
+        """Check the curve."""
+        curve = as_floats(self.curve, "ShapedPair.curve", minimum_length=2)
+        object.__setattr__(self, "curve", curve)
+        if curve[0] != 0.0 or not 0.0 <= min(curve) <= max(curve) <= 1.0 or max(curve) == 0.0:
+            raise ValueError(
+                f"ShapedPair.curve is {list(curve)}, but it must begin with 0, stay between 0 and "
+                "1 and not be 0 everywhere."
+            )
+
+    @property
+    def devices_per_weight(self) -> int:
+        """Two."""
+        return 2
+
+    def to_conductances(self, weight: Tensor, g_max_us: float) -> tuple[list[Tensor], Tensor]:
+        """Return g+ and g-; see the base class."""
+        return weights_to_shaped_pair(weight, self.curve, g_max_us)
+
+    def to_weights(
+        self, conductances_us: Sequence[Tensor], scale: Tensor, g_max_us: float
+    ) -> Tensor:
+        """Return the weights, in proportion to the difference; see the base class."""
+        return pairs_to_weights(conductances_us, scale)
 
 
 def _checked_factors(owner: object, factors: object) -> tuple[float, ...]:

@@ -1,6 +1,6 @@
 """Batch-norm statistics that fit an aged chip, re-estimated from training batches."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from torch import Tensor, nn
@@ -19,39 +19,6 @@ def batch_norm_layers(module: nn.Module) -> dict[str, _BatchNorm]:
         for name, layer in module.named_modules()
         if isinstance(layer, _BatchNorm) and layer.running_mean is not None
     }
-
-
-def check_recalibration(
-    method: object, batches: object, has_loader: bool, modules: Iterable[nn.Module | None]
-) -> None:
-    """Check what :func:`~aimc_lightning.evaluation.sweep.evaluate_drift` was asked to re-estimate.
-
-    Args:
-        method: ``"batch_norm"``.
-        batches: Number of training batches.
-        has_loader: Whether the module or its data module has a training loader.
-        modules: What will be measured.
-
-    Raises:
-        ValueError: Names the value and the remedy.
-    """
-    if method != "batch_norm":
-        raise ValueError(f"recalibrate is {method!r}; it must be None or 'batch_norm'.")
-    if isinstance(batches, bool) or not isinstance(batches, int) or batches < 1:
-        raise ValueError(
-            f"recalibration_batches is {batches!r}; it must be a whole number from 1 up, e.g. 20."
-        )
-    for module in modules:
-        if module is not None and not batch_norm_layers(module):
-            raise ValueError(
-                f"recalibrate='batch_norm' needs batch-norm layers with running statistics, and "
-                f"{type(module).__name__} has none; leave recalibrate out."
-            )
-    if not has_loader:
-        raise ValueError(
-            "recalibrate='batch_norm' takes statistics from training batches, and there is no "
-            "training loader: give a data module with train_dataloader, or define it in the module."
-        )
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args
 import torch
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.loops import _EvaluationLoop
-from torch import Tensor
+from torch import Tensor, nn
 
 from aimc_lightning.evaluation.harness import Data, run_inside
 from aimc_lightning.evaluation.ranks import each_rank_alone
@@ -24,7 +24,9 @@ from aimc_lightning.nn.base import analog_layers, analog_tiles, set_noise_scale_
 from aimc_lightning.tiles.tile import AnalogTile
 
 #: Rules of :func:`calibrate_input_ranges`.
-Method = Literal["std", "quantile", "max"]
+Method = Literal["std", "quantile", "cached_quantile", "max"]
+
+_CACHED_VALUES = 2**15  # of each batch and tile
 
 
 def calibrate_input_ranges(
@@ -51,9 +53,10 @@ def calibrate_input_ranges(
         datamodule: Data module with a training loader; a loader is taken for one of training
             batches; ``None`` takes the module's own.
         method: ``"std"``: mean over batches of ``init_std_alpha`` standard deviations.
-            ``"quantile"``: mean over batches of a quantile of the magnitudes. ``"max"``: largest
-            magnitude in all batches.
-        quantile: Share of the inputs of a batch that the range contains, for ``"quantile"``.
+            ``"quantile"``: mean over batches of a quantile of the magnitudes.
+            ``"cached_quantile"``: quantile of the magnitudes of all batches together, of which
+            32,768 of each batch are kept. ``"max"``: largest magnitude in all batches.
+        quantile: Share of the inputs that the range contains, for both quantiles.
         max_batches: Training batches at most.
         seed: From which the order of the data and the noise of the layers follow.
 
@@ -76,23 +79,60 @@ def calibrate_input_ranges(
         )
 
     def work(loop: _EvaluationLoop) -> list[dict[str, Any]]:
-        with each_rank_alone(trainer, loop), _kept_random_state(), _observed(module) as observed:
-            for tile in observed.values():
-                rule = _Rule(tile, method, quantile)
-                tile.initialize_range_ = rule  # type: ignore[method-assign]
+        with each_rank_alone(trainer, loop), _kept_random_state(), kept_input_ranges(module):
             torch.manual_seed(seed)
             batches = itertools.islice(_training_batches(source), max_batches)
-            if _run_analog(trainer, module, batches, evaluation_step(trainer, module)) == 0:
-                raise ValueError("The training loader gave no batch; check data set and drop_last.")
-            return [{name: tile.input_range.item() for name, tile in observed.items()}]
+            step = evaluation_step(trainer, module)
+            set_input_ranges_(trainer, module, batches, step, method, quantile)
+            return [{name: tile.input_range.item() for name, tile in learned_tiles(module).items()}]
 
     (ranges,) = run_inside(trainer, module, datamodule, work)
-    for name, tile in _learned(module).items():
+    for name, tile in learned_tiles(module).items():
         with torch.no_grad():
             tile.input_range.fill_(ranges[name])
-        tile.range_batches.fill_(tile.config.input_range.init_batches)
-        tile.check_initialization_()
+        _finish_initialization_(tile)
     return ranges
+
+
+def set_input_ranges_(
+    trainer: Trainer,
+    module: LightningModule,
+    batches: Iterable[Any],
+    step: Callable[..., Any],
+    method: Method,
+    quantile: float = 0.99995,
+) -> None:
+    """Set learned input ranges from batches, inside a Trainer run.
+
+    Args:
+        trainer: Trainer past its set-up.
+        module: Its module.
+        batches: Training batches.
+        step: Called as ``step(batch, index)``; its result and what it logs are dropped.
+        method: See :func:`calibrate_input_ranges`.
+        quantile: The same.
+
+    Raises:
+        ValueError: If there is no batch.
+    """
+    tiles = learned_tiles(module).values()
+    try:
+        for tile in tiles:
+            tile.initializing = True
+            tile.initialize_range_ = _Rule(tile, method, quantile)  # type: ignore[method-assign]
+        count = _run_analog(trainer, module, batches, step)
+    finally:
+        for tile in tiles:
+            vars(tile).pop("initialize_range_", None)
+            _finish_initialization_(tile)
+    if count == 0:
+        raise ValueError("The training loader gave no batch; check data set and drop_last.")
+
+
+def _finish_initialization_(tile: AnalogTile) -> None:
+    """Let later training go on from the range that the tile has."""
+    tile.range_batches.fill_(tile.config.input_range.init_batches)
+    tile.check_initialization_()
 
 
 class _Rule:
@@ -103,6 +143,7 @@ class _Rule:
         self._method = method
         self._quantile = quantile
         self._batches = torch.zeros_like(tile.range_batches)
+        self._cache: list[Tensor] = []
 
     @torch.no_grad()
     def __call__(self, x: Tensor) -> None:
@@ -119,49 +160,58 @@ class _Rule:
             return known, batches
         if self._method == "max":
             return torch.where(batches > 0, torch.maximum(known, largest), largest), batches + 1
+        if self._method == "cached_quantile":
+            stride = math.ceil(magnitudes.numel() / _CACHED_VALUES)
+            self._cache.append(magnitudes[::stride].clone())
+            magnitudes = torch.cat(self._cache)
         # torch.quantile refuses more than 16 million values.
         place = math.ceil(self._quantile * magnitudes.numel())
         found = magnitudes.kthvalue(max(place, 1)).values
         found = torch.where(found > 0, found, largest)  # sparse inputs
+        if self._method == "cached_quantile":
+            return found, batches + 1
         return (known * batches + found) / (batches + 1), batches + 1
 
 
 def _check(module: LightningModule, method: str, quantile: float, max_batches: int) -> None:
     if method not in get_args(Method):
-        raise ValueError(f"method is {method!r}; it must be 'std', 'quantile' or 'max'.")
+        raise ValueError(f"method is {method!r}; it must be one of {', '.join(get_args(Method))}.")
     if not 0 < quantile <= 1:
         raise ValueError(f"quantile is {quantile}; it must be above 0 and at most 1.")
     if isinstance(max_batches, bool) or not isinstance(max_batches, int) or max_batches < 1:
         raise ValueError(f"max_batches is {max_batches!r}; it must be a whole number from 1 up.")
-    if not _learned(module):
+    if not learned_tiles(module):
         raise ValueError(
             f"{type(module).__name__} has no analog layer with input_range.mode 'learned', so "
             "there is nothing to calibrate. Convert it first: convert_to_analog(module, config)."
         )
 
 
-def _learned(module: LightningModule) -> dict[str, AnalogTile]:
+def learned_tiles(module: nn.Module) -> dict[str, AnalogTile]:
+    """Return the tiles that learn their input range, by name."""
     tiles = analog_tiles(module).items()
     return {name: tile for name, tile in tiles if tile.config.input_range.mode == "learned"}
 
 
 @contextmanager
-def _observed(module: LightningModule) -> Iterator[dict[str, AnalogTile]]:
-    """Let the tiles show every batch of inputs; afterwards they are as they were before."""
-    tiles = _learned(module)
+def kept_input_ranges(module: nn.Module) -> Iterator[None]:
+    """Put learned input ranges, and how far they are initialised, back afterwards.
+
+    Args:
+        module: Model with analog layers.
+    """
     before = [
-        (tile, tile.input_range.detach().clone(), tile.initializing) for tile in tiles.values()
+        (tile, tile.input_range.detach().clone(), tile.range_batches.clone(), tile.initializing)
+        for tile in learned_tiles(module).values()
     ]
     try:
-        for tile in tiles.values():
-            tile.initializing = True
-        yield tiles
+        yield
     finally:
-        for tile, known, initializing in before:
-            vars(tile).pop("initialize_range_", None)
-            tile.initializing = initializing
+        for tile, known, batches, initializing in before:
             with torch.no_grad():
                 tile.input_range.copy_(known)
+            tile.range_batches.copy_(batches)
+            tile.initializing = initializing
 
 
 @contextmanager
@@ -209,7 +259,7 @@ def calibrate_input_ranges_(
         Same rule as at the start of training: the mean over batches of ``init_std_alpha`` standard
         deviations (IBM/aihwkit, ``src/aihwkit/simulator/tiles/periphery.py``, apply_input_range).
     """
-    learned = _learned(module).values()
+    learned = learned_tiles(module).values()
     if not learned:
         return
     count = min(max_batches, max(tile.config.input_range.init_batches for tile in learned))
@@ -221,6 +271,7 @@ def _run_analog(
 ) -> int:
     """Run batches with the analog layers in training mode, without weight noise."""
     tiles = analog_tiles(module).values()
+    modes = [(part, part.training) for part in module.modules()]
     module.eval()
     for layer in analog_layers(module).values():
         layer.train()
@@ -229,6 +280,7 @@ def _run_analog(
     try:
         return run_batches(trainer, module, batches, step)
     finally:
-        module.eval()
+        for part, training in modes:
+            part.training = training
         for tile, scale in zip(tiles, scales, strict=True):
             tile.noise_scale = scale

@@ -7,12 +7,24 @@ from typing import Any, Literal
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loops import _EvaluationLoop
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
+from typing_extensions import TypedDict, Unpack
 
-from aimc_lightning.evaluation.measure import Sweep, run_sweep
+from aimc_lightning.evaluation.jobs import Evaluation, Job
+from aimc_lightning.evaluation.measure import Sweep
+from aimc_lightning.evaluation.options import DriftOptions
 from aimc_lightning.evaluation.results import DriftResults
 from aimc_lightning.evaluation.rows import RowFile
 from aimc_lightning.evaluation.sweep import checked_chips, derived_chance
+from aimc_lightning.evaluation.training_data import training_source
+from aimc_lightning.evaluation.variants import Variant, check_tiles, parse_variants
 from aimc_lightning.integration.times import parse_time
+
+
+class WithoutTraining(TypedDict, total=False):
+    """What can be done to the network without training it, see ``DriftOptions``."""
+
+    recalibrate: str | list[str] | None
+    recalibration_batches: int | None
 
 
 class DriftEvaluation(Callback):
@@ -38,6 +50,9 @@ class DriftEvaluation(Callback):
         when: ``"test"``, ``"fit"`` or ``"both"``.
         folder: Where ``drift.csv``, ``drift.json`` and ``drift.png`` go; ``None`` writes none. At
             the end of fit the names begin with ``fit_``.
+        **without_training: ``recalibrate`` and ``recalibration_batches`` add stages such as
+            ``hwa+bn``, see :class:`~aimc_lightning.evaluation.options.DriftOptions`; training
+            batches come from the data module, or from the module itself.
     """
 
     #: Tells AnalogTraining that no reminder is needed.
@@ -53,7 +68,11 @@ class DriftEvaluation(Callback):
         seed: int = 0,
         when: Literal["test", "fit", "both"] = "test",
         folder: str | Path | None = None,
+        **without_training: Unpack[WithoutTraining],
     ) -> None:
+        unknown = sorted(set(without_training) - set(WithoutTraining.__annotations__))
+        if unknown:
+            raise TypeError(f"DriftEvaluation has no argument {', '.join(unknown)}.")
         self.times = times
         self.chips = chips
         self.metric = metric
@@ -62,6 +81,11 @@ class DriftEvaluation(Callback):
         self.seed = seed
         self.when = when
         self.folder = folder
+        self.recalibrate = without_training.get("recalibrate")
+        batches = without_training.get("recalibration_batches")
+        self.recalibration_batches = (
+            DriftOptions.recalibration_batches if batches is None else batches
+        )
         self.results: DriftResults | None = None
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
@@ -69,6 +93,8 @@ class DriftEvaluation(Callback):
         if self.when not in ("test", "fit", "both"):
             raise ValueError(f"when is {self.when!r}; it must be 'test', 'fit' or 'both'.")
         self._sweep()
+        # Whether the module fits is checked once its layers exist.
+        self._variants(trainer, pl_module, [])
         if stage == "test" and self.when != "fit":
             loop = trainer.test_loop
 
@@ -106,12 +132,25 @@ class DriftEvaluation(Callback):
             "hwa", times_s, checked_chips(self.chips), self.seed, self.metric, with_digital=measured
         )
 
+    def _variants(
+        self, trainer: Trainer, module: LightningModule, modules: list[LightningModule]
+    ) -> tuple[Variant, ...]:
+        source = training_source(trainer.datamodule, module)  # type: ignore[attr-defined]
+        batches = self.recalibration_batches
+        return parse_variants(self.recalibrate, batches, source is not None, modules)
+
     def _evaluate(
         self, trainer: Trainer, loop: _EvaluationLoop, module: LightningModule, prefix: str
     ) -> None:
         folder = None if self.folder is None else Path(self.folder)
         file = RowFile(None if folder is None else folder / f"{prefix}drift.csv")
-        rows = run_sweep(trainer, loop, module, self._sweep(), file)
+        evaluation = Evaluation(trainer, trainer.datamodule, file)  # type: ignore[attr-defined]
+        plain = Job(module, self._sweep())
+        variants = self._variants(trainer, module, [module])
+        for variant in variants:
+            check_tiles(variant, module)
+        jobs = [plain, *(plain.with_variant(v, self.recalibration_batches) for v in variants)]
+        rows = [row for job in jobs for row in evaluation.measure(loop, job)]
         measured = [row for row in rows if row.stage != "digital"]
         metric = measured[0].metric
         digital, chance = self.digital, self.chance

@@ -1,5 +1,6 @@
 """Figure of a drift evaluation: score over time after programming."""
 
+import itertools
 from collections.abc import Sequence
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -9,20 +10,13 @@ from matplotlib.ticker import NullLocator
 from aimc_lightning.evaluation.summary import DriftSummary
 from aimc_lightning.integration.times import format_time
 
-_LABELS = {
-    "direct": "directly mapped",
-    "direct+bn": "directly mapped, batch norm re-estimated",
-    "hwa": "hardware-aware trained",
-    "hwa+bn": "hardware-aware trained, batch norm re-estimated",
-}
+_LABELS = {"direct": "directly mapped", "hwa": "hardware-aware trained"}
+_METHODS = {"bn": "batch norm re-estimated", "column": "compensated per column"}
 # From the palette of Okabe and Ito, which readers with colour vision deficiency can tell apart;
 # markers differ as well.
-_STYLES = {
-    "direct": ("#D55E00", "s"),
-    "direct+bn": ("#E69F00", "D"),
-    "hwa": ("#0072B2", "o"),
-    "hwa+bn": ("#56B4E9", "v"),
-}
+_STYLES = {"direct": ("#D55E00", "s"), "hwa": ("#0072B2", "o")}
+_VARIANT_COLORS = ("#E69F00", "#56B4E9", "#009E73", "#CC79A7", "#F0E442", "#000000")
+_VARIANT_MARKERS = ("D", "v", "^", "P", "X", "*", "<")
 
 
 def drift_figure(
@@ -53,14 +47,15 @@ def drift_figure(
     figure = Figure(figsize=(6.4, 4.0), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
+    variants = zip(itertools.cycle(_VARIANT_COLORS), itertools.cycle(_VARIANT_MARKERS))
     for stage in dict.fromkeys(entry.stage for entry in summary):
         entries = [entry for entry in summary if entry.stage == stage]
-        color, marker = _STYLES.get(stage, ("#009E73", "^"))
+        color, marker = _STYLES[stage] if stage in _STYLES else next(variants)
         axes.errorbar(
             [_position(entry) for entry in entries],
             [entry.mean for entry in entries],
             yerr=[entry.std for entry in entries],
-            label=_LABELS.get(stage, stage),
+            label=_label(stage),
             color=color,
             marker=marker,
             capsize=3,
@@ -77,6 +72,11 @@ def drift_figure(
     axes.set_ylabel(f"{metric} (bars: standard deviation over chips)", fontsize="small")
     figure.legend(loc="outside lower center", ncols=2, fontsize="small")
     return figure
+
+
+def _label(stage: str) -> str:
+    network, *methods = stage.split("+")
+    return ", ".join([_LABELS.get(network, network), *(_METHODS.get(m, m) for m in methods)])
 
 
 def _position(entry: DriftSummary) -> float:

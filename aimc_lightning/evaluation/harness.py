@@ -132,7 +132,7 @@ def run_inside(
     Returns:
         What ``work`` returned in the first process; Lightning passes it on if it is plain.
     """
-    testing = _has_test(module, data)
+    testing = runs_test(module, data)
     loop = trainer.test_loop if testing else trainer.validate_loop
     keywords: dict[str, Any] = {"verbose": False}
     if isinstance(data, LightningDataModule):
@@ -144,7 +144,8 @@ def run_inside(
         return run(module, **keywords)  # type: ignore[return-value]
 
 
-def _has_test(module: LightningModule, data: Data) -> bool:
+def runs_test(module: LightningModule, data: Data) -> bool:
+    """Return whether a module is measured by its test step, not its validation step."""
     if not is_overridden("test_step", module):
         return False
     if isinstance(data, LightningDataModule):

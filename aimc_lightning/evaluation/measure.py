@@ -49,7 +49,9 @@ class Sweep:
         metric: Logged metric to keep; ``None`` chooses.
         with_digital: Measure the model with its analog layers computed digitally first.
         progress: Show a progress bar.
-        recalibration_batches: Batches that batch-norm statistics come from; 0 keeps the trained.
+        recalibration_batches: Batches that batch-norm statistics or input ranges come from; 0 uses
+            none.
+        only: Numbers of the chips to measure now; ``None``: all.
     """
 
     stage: str
@@ -60,6 +62,14 @@ class Sweep:
     with_digital: bool = False
     progress: bool = True
     recalibration_batches: int = 0
+    only: tuple[int, ...] | None = None
+
+    @property
+    def keys(self) -> list[tuple[str, int, float]]:
+        """The rows wanted: stage, chip and time of each."""
+        chips = range(self.chips) if self.only is None else self.only
+        digital = [("digital", -1, 0.0)] if self.with_digital else []
+        return digital + [(self.stage, chip, t) for chip in chips for t in self.times_s]
 
 
 def run_sweep(
@@ -105,16 +115,15 @@ def run_sweep(
         file.check_fingerprint("digital", mark)
     if not trainer.is_global_zero:
         file = file.in_memory()
-    keys = [(chip, t) for chip in range(sweep.chips) for t in sweep.times_s]
-    missing = [key for key in keys if file.find(sweep.stage, *key) is None]
-    digital_missing = sweep.with_digital and file.find("digital", -1, 0.0) is None
+    absent = [key for key in sweep.keys if file.find(*key) is None]
+    missing = [(chip, time_s) for _, chip, time_s in absent if chip >= 0]
     with (
         each_rank_alone(trainer, loop) as ranks,
         measured_passes(trainer, loop) as measure,
-        _bar(len(missing), sweep, trainer.is_global_zero) as progress,
+        progress_bar(len(missing) if trainer.is_global_zero else 0, sweep) as advance,
     ):
         measurer = _Measurer(module, sweep, file, mark, measure, recalibrate)
-        if digital_missing:
+        if len(missing) < len(absent):
             with digital_layers(module):
                 measurer.measure("digital", -1, 0.0)
         digital = file.find("digital", -1, 0.0)
@@ -129,13 +138,10 @@ def run_sweep(
                     measurer.measure_chip(chip, [t for c, t in missing if c == chip])
                 for row in ranks.rows_of_others(file.rows[done:]):
                     file.append(row)
-                progress.advance(progress.task_ids[0], len(file.rows) - done)
+                advance(len(file.rows) - done)
         finally:
             unprogram_(module)
-    wanted = [file.find(sweep.stage, *key) for key in keys]
-    if sweep.with_digital:
-        wanted.insert(0, file.find("digital", -1, 0.0))
-    return [row for row in wanted if row is not None]
+    return [row for row in (file.find(*key) for key in sweep.keys) if row is not None]
 
 
 class _Measurer:
@@ -236,7 +242,16 @@ def _hash(text: str) -> int:
 
 
 @contextmanager
-def _bar(rows: int, sweep: Sweep, first_rank: bool) -> Iterator[Progress]:
+def progress_bar(rows: int, sweep: Sweep) -> Iterator[Callable[[int], None]]:
+    """Show a progress bar with the time left.
+
+    Args:
+        rows: Rows to be measured; none show no bar.
+        sweep: What they belong to.
+
+    Yields:
+        A function that is told how many more rows are done.
+    """
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -245,8 +260,7 @@ def _bar(rows: int, sweep: Sweep, first_rank: bool) -> Iterator[Progress]:
         TextColumn("left"),
         TimeRemainingColumn(),
     )
-    visible = sweep.progress and first_rank and rows > 0
-    with Progress(*columns, disable=not visible) as progress:
+    with Progress(*columns, disable=not (sweep.progress and rows)) as progress:
         times = ", ".join(format_time(time_s) for time_s in sweep.times_s)
-        progress.add_task(f"{sweep.stage}: {sweep.chips} chips at {times}", total=rows)
-        yield progress
+        task = progress.add_task(f"{sweep.stage}: {sweep.chips} chips at {times}", total=rows)
+        yield lambda done: progress.advance(task, done)

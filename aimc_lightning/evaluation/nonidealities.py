@@ -1,6 +1,6 @@
 """The nonidealities that a sensitivity study raises, one at a time."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -143,14 +143,24 @@ def changed_config(model: nn.Module, change: Callable[[TileConfig], TileConfig])
         model: Model with analog layers.
         change: Returns the new config from a layer's own.
     """
-    kept = [(array, array.config) for array in _arrays(model)]
-    new = [change(config) for _, config in kept]
+    with new_configs({array: change(array.config) for array in _arrays(model)}):
+        yield
+
+
+@contextmanager
+def new_configs(configs: Mapping[TileArray, TileConfig]) -> Iterator[None]:
+    """Give arrays of tiles another config for a while; trained values stay as they are.
+
+    Args:
+        configs: The new configs.
+    """
+    kept = {array: array.config for array in configs}
     try:
-        for (array, _), config in zip(kept, new, strict=True):
+        for array, config in configs.items():
             array.set_config_(config)
         yield
     finally:
-        for array, config in kept:
+        for array, config in kept.items():
             array.set_config_(config)
 
 

@@ -89,8 +89,14 @@ class DriftResults:
     def summary(self) -> list[DriftSummary]:
         """Return one entry per stage and time, directly mapped first, times ascending."""
         keys = dict.fromkeys((row.stage, row.t_inference_s) for row in self.rows)
-        order = {"direct": 0, "direct+bn": 1, "hwa": 2, "hwa+bn": 3}
-        ordered = sorted(keys, key=lambda key: (order.get(key[0], 4), key[1]))
+        stages = list(dict.fromkeys(stage for stage, _ in keys))
+        networks = {"direct": 0, "hwa": 1}
+
+        def place(key: tuple[str, float]) -> tuple[int, int, float]:
+            stage, time_s = key
+            return networks.get(stage.split("+")[0], 2), stages.index(stage), time_s
+
+        ordered = sorted(keys, key=place)
         return [self._summarise(stage, time_s) for stage, time_s in ordered]
 
     def _summarise(self, stage: str, time_s: float) -> DriftSummary:

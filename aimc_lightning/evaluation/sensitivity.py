@@ -10,6 +10,8 @@ from lightning.pytorch import LightningModule, Trainer
 
 from aimc_lightning.config import TileConfig
 from aimc_lightning.evaluation.bracket import bracket, crossing
+from aimc_lightning.evaluation.harness import Data
+from aimc_lightning.evaluation.jobs import Job
 from aimc_lightning.evaluation.measure import Sweep
 from aimc_lightning.evaluation.mvm_error import mvm_error
 from aimc_lightning.evaluation.nonidealities import (
@@ -18,9 +20,11 @@ from aimc_lightning.evaluation.nonidealities import (
     changed_config,
     standard_amount,
 )
+from aimc_lightning.evaluation.options import DriftOptions
 from aimc_lightning.evaluation.results import DriftResults
 from aimc_lightning.evaluation.rows import DriftRow, RowFile
-from aimc_lightning.evaluation.sweep import Data, DriftOptions, _Evaluation, _Job, checked_chips
+from aimc_lightning.evaluation.runner import make_runner
+from aimc_lightning.evaluation.sweep import checked_chips
 from aimc_lightning.evaluation.tolerances import SensitivityResults, Tolerance
 from aimc_lightning.integration.times import format_time, parse_time
 from aimc_lightning.nn.base import analog_arrays, analog_layers
@@ -126,7 +130,7 @@ class _Study:
                 "any change; take an earlier time."
             )
         file = RowFile(options.csv_path)
-        self._evaluation = _Evaluation(trainer, data, file, None, options.share)
+        self._runner = make_runner(trainer, data, file, options.ray)
         self.standard = self.scores("standard", lambda config: config)
         if not all(map(math.isfinite, self.standard)):
             raise ValueError(
@@ -144,7 +148,7 @@ class _Study:
         sweep = Sweep(stage, (self.time_s,), self.chips, options.seed, options.metric,
                       progress=options.progress)  # fmt: skip
         with changed_config(self.module, change):
-            rows = self._evaluation.run(_Job(self.module, sweep))
+            rows = self._runner.run(Job(self.module, sweep))
         known = {row.key for row in self.rows}
         self.rows += [row for row in rows if row.key not in known]
         values = [self.scale.a_star(row.value) for row in rows]

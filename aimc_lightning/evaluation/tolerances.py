@@ -101,10 +101,13 @@ class SensitivityResults:
         return "\n".join([self._title(), *body])
 
     def __rich__(self) -> Table:
-        """Return the table for rich consoles."""
-        table = Table(*_HEADER, title=self._title())
+        """Return the table for rich consoles, without ``acts on``; fits into 80 columns."""
+        table = Table(title=self._title(), box=None, padding=(0, 1), pad_edge=False)
+        kept = [i for i, name in enumerate(_HEADER) if name != "acts on"]
+        for i in kept:
+            table.add_column(_HEADER[i], justify="left" if i < 3 else "right", overflow="fold")
         for cells in self._cells():
-            table.add_row(*cells)
+            table.add_row(*(cells[i] for i in kept))
         return table
 
     def to_csv(self, path: str | Path) -> None:

@@ -61,6 +61,37 @@ def weights_to_pairs(
     return conductances, scale
 
 
+def weights_to_shaped_pair(
+    weight: Tensor, curve: Sequence[float], g_max_us: float
+) -> tuple[list[Tensor], Tensor]:
+    r"""Return the conductances of one pair whose targets follow a curve of the weight.
+
+    .. math:: g^\pm = g_\max \, c\big(\max(\pm w, 0) / \max |w|\big),
+        \qquad k = g_\max / \max |w|
+
+    Args:
+        weight: Normalised weights of the whole tile, any shape, dimensionless.
+        curve: ``c`` at evenly spaced arguments from 0 to 1, linear between them, at least 2 values
+            from 0 to 1, the first of them 0.
+        g_max_us: Largest conductance of a device in microsiemens.
+
+    Returns:
+        ``[g_plus, g_minus]`` in microsiemens, each with the shape of ``weight``; and the scale
+        ``k`` in microsiemens per unit weight, a scalar.
+
+    Example:
+        >>> import torch
+        >>> weights_to_shaped_pair(torch.tensor([0.5, -1.0]), (0.0, 0.6, 1.0), g_max_us=25.0)[0]
+        [tensor([15.,  0.]), tensor([ 0., 25.])]
+    """
+    largest = weight.abs().max().clamp(min=_SMALLEST_MAXIMUM)
+    values = torch.tensor(curve, dtype=weight.dtype, device=weight.device) * g_max_us
+    points = torch.linspace(0.0, 1.0, len(values), dtype=weight.dtype, device=weight.device)
+    relative = weight / largest
+    sides = [interpolate_table(side, points, values) for side in (relative, -relative)]
+    return sides, g_max_us / largest
+
+
 def pairs_to_weights(
     conductances_us: Sequence[Tensor], scale: Tensor, factors: Sequence[float] = (1.0,)
 ) -> Tensor:

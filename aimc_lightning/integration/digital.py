@@ -1,7 +1,7 @@
 """Compute an analog model digitally for a while, without touching it."""
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 
 from torch import nn
@@ -12,13 +12,16 @@ from aimc_lightning.nn.sharded import whole_parameters
 
 
 @contextmanager
-def digital_layers(module: nn.Module) -> Iterator[None]:
+def digital_layers(module: nn.Module, names: Collection[str] | None = None) -> Iterator[None]:
     """Let the analog layers compute digitally, with the weights they have now.
 
     Args:
         module: Model with analog layers, without a chip. Its parameters are not touched.
+        names: Those to compute digitally, with all that lies within them; ``None``: all.
     """
     layers = analog_layers(module)
+    if names is not None:
+        layers = {name: layers[name] for name in names}
     for layer in layers.values():
         with whole_parameters(layer):
             holder = nn.Sequential(copy.deepcopy(layer))

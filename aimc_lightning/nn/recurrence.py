@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from aimc_lightning.functional.product import LinearProduct
 from aimc_lightning.functional.recurrent_cells import RecurrentCell
 from aimc_lightning.tiles.array import TileArray
 from aimc_lightning.tiles.sequence import StepGradient, StepProduct, StepRecord
@@ -170,6 +171,8 @@ def run_steps(
         out, h, c = _Recurrence.apply(plan, wide[0], bias, *wide[1:], *parameters)
     for (array, _), product in zip(matrices, plan.products, strict=True):
         _initialize_ranges_(array, product.x)
+        if array.observer is not None:
+            array.observer(product.x, LinearProduct())
     return out.to(x_gates.dtype), h.to(x_gates.dtype), c.to(x_gates.dtype)
 
 

@@ -1,5 +1,7 @@
 """The tiles of one layer: inputs are cut over rows of crossbars, partial sums added digitally."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
@@ -40,6 +42,8 @@ class TileArray(nn.Module):
         self.tiles = nn.ModuleList(AnalogTile(self.out_sizes, config) for _ in in_sizes)
         #: Whether the array computes exactly what the digital layer does.
         self.is_ideal = config_is_ideal(config)
+        #: Shown the inputs of every product, by evaluations that look at single layers.
+        self.observer: Callable[[Tensor, Product], None] | None = None
 
     @classmethod
     def for_linear(cls, out_features: int, in_features: int, config: TileConfig) -> "TileArray":
@@ -110,6 +114,8 @@ class TileArray(nn.Module):
                 f"An analog layer takes floating-point inputs, got {x.dtype}; convert them, for "
                 "example with x.float()."
             )
+        if self.observer is not None:
+            self.observer(x, product)
         total: Tensor | None = None
         ready = [None] * len(self.tiles) if prepared is None else prepared
         xs, weights = self.input_parts(x, product), self.weight_parts(weight)

@@ -4,15 +4,18 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from lightning.pytorch import LightningModule
 from rich.console import Console
 
 from aimc_lightning.checkpoint import load_from_checkpoint, read_checkpoint, read_metadata
 from aimc_lightning.evaluation.callback import DriftEvaluation
 from aimc_lightning.evaluation.sweep import checked_chips, evaluate_drift
+from aimc_lightning.evaluation.variants import parse_variants
 from aimc_lightning.integration.callback import AnalogTraining
 from aimc_lightning.integration.times import parse_time
 from aimc_lightning.recipes.catalog import list_recipes, recipe_files
 from aimc_lightning.recipes.lightning_cli import AimcCLI
+from aimc_lightning.recipes.recalibrate import add_recalibrate
 
 NAME = "evaluate"
 HELP = "measure a checkpoint on programmed chips over time"
@@ -22,39 +25,29 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of the command."""
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument(
-        "--config",
-        type=Path,
-        metavar="YAML",
+        "--config", type=Path, metavar="YAML",
         help="file with trainer, model and data, as for 'aimc-lightning test'",
-    )
+    )  # fmt: skip
     source.add_argument("--zoo", metavar="NAME", help="entry of the zoo: takes its drift.yaml")
     parser.add_argument(
-        "--ckpt_path",
-        type=Path,
-        metavar="FILE",
-        required=True,
+        "--ckpt_path", type=Path, metavar="FILE", required=True,
         help="analog checkpoint, or a digital one, which is mapped directly",
-    )
+    )  # fmt: skip
     parser.add_argument(
         "--times", nargs="+", metavar="TIME", help="after programming, such as 1s 1h 1d 1y"
     )
     parser.add_argument("--chips", type=int, metavar="N", help="number of chips")
     parser.add_argument("--seed", type=int, metavar="N", help="chooses the chips and their noise")
+    add_recalibrate(parser)
     parser.add_argument(
-        "--out",
-        type=Path,
-        metavar="DIR",
-        required=True,
+        "--out", type=Path, metavar="DIR", required=True,
         help="folder for drift.csv, drift.json and drift.png; rows found there are kept, so the "
         "same command goes on after an interruption",
-    )
+    )  # fmt: skip
     parser.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="KEY=VALUE",
+        "--set", action="append", default=[], metavar="KEY=VALUE",
         help="change a value of the YAML, for example trainer.limit_test_batches=2; repeatable",
-    )
+    )  # fmt: skip
     parser.epilog = (
         "example: aimc-lightning evaluate --zoo resnet8_digits --ckpt_path "
         "runs/resnet8_digits/hwa/trained.ckpt --times 1s 1d --chips 5 --out drift. Times, chips "
@@ -71,6 +64,7 @@ def execute(arguments: argparse.Namespace) -> None:
         parse_time(time)
     if arguments.chips is not None:
         checked_chips(arguments.chips)
+    parse_variants(arguments.recalibrate, 1, True, [])
     checkpoint = read_checkpoint(arguments.ckpt_path)
     cli = AimcCLI(
         ["--config", str(config), *(f"--{setting}" for setting in arguments.set)],
@@ -79,11 +73,7 @@ def execute(arguments: argparse.Namespace) -> None:
         trainer_defaults={"logger": False, "enable_checkpointing": False},
     )
     settings = _first(cli, DriftEvaluation) or DriftEvaluation()
-    module = cli.model
-    if read_metadata(checkpoint) is None:
-        module.load_state_dict(checkpoint["state_dict"], strict=True)
-    else:
-        module = load_from_checkpoint(type(cli.model), arguments.ckpt_path)
+    module = _loaded(cli, checkpoint, arguments.ckpt_path)
     training = _first(cli, AnalogTraining) or AnalogTraining()
     arguments.out.mkdir(parents=True, exist_ok=True)
     results = evaluate_drift(
@@ -98,12 +88,22 @@ def execute(arguments: argparse.Namespace) -> None:
         config=training.tile_config,
         seed=settings.seed if arguments.seed is None else arguments.seed,
         csv_path=arguments.out / "drift.csv",
+        recalibrate=arguments.recalibrate or settings.recalibrate,
+        recalibration_batches=settings.recalibration_batches,
     )
     results.to_json(arguments.out / "drift.json")
     results.plot(arguments.out / "drift.png")
     console = Console()
     console.print(results)
     console.print(f"files: {arguments.out}")
+
+
+def _loaded(cli: AimcCLI, checkpoint: dict[str, Any], path: Path) -> LightningModule:
+    """Return the module with the weights of a checkpoint, analog if that is."""
+    if read_metadata(checkpoint) is not None:
+        return load_from_checkpoint(type(cli.model), path)
+    cli.model.load_state_dict(checkpoint["state_dict"], strict=True)
+    return cli.model
 
 
 def _zoo_config(name: str) -> Path:

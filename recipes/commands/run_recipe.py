@@ -6,6 +6,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from aimc_lightning.recipes.recalibrate import add_recalibrate
 from aimc_lightning.recipes.recipe import Recipe
 from aimc_lightning.recipes.run_folder import RunFolder, finished_stages
 from aimc_lightning.recipes.stages import RUN_STAGES, Experiment, check_order
@@ -44,6 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--seed", type=int, metavar="N", help="seed of all stages (default: the recipe's seeds)"
     )
+    add_recalibrate(parser)
     parser.add_argument(
         "--set",
         action="append",
@@ -95,6 +97,7 @@ def _recipe(arguments: argparse.Namespace, console: Console) -> Recipe:
         chips=arguments.chips,
         seed=arguments.seed,
         settings=tuple(arguments.set),
+        recalibrate=tuple(arguments.recalibrate or ()),
     )
     given = recipe.entry.given_weights
     if arguments.weights is not None or recipe.data_dir is None or given is None:
@@ -118,6 +121,8 @@ def _command(arguments: argparse.Namespace, recipe: Recipe) -> str:
         value = getattr(arguments, name)
         if value is not None:
             parts += [f"--{name}", str(value)]
+    if arguments.recalibrate:
+        parts += ["--recalibrate", *arguments.recalibrate]
     for setting in arguments.set:
         parts += ["--set", setting]
     return " ".join(parts)

@@ -39,12 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def execute(arguments: argparse.Namespace) -> None:
     """Search, print the table and write ``sensitivity.csv`` and ``sensitivity.png``."""
     folder = RunFolder.read(arguments.run)
-    trained = folder.path / "hwa" / "trained.ckpt"
-    if "digital" not in folder.stages or not trained.is_file():
-        raise FileNotFoundError(
-            f"{str(folder.path)!r} holds no trained network: finish the run with "
-            "'aimc-lightning run ... --resume' first."
-        )
+    trained = folder.trained_checkpoint()
     recipe = recipe_of(folder)
     cli = recipe.build("drift", folder.path, logger=False, enable_checkpointing=False)
     module = load_from_checkpoint(type(cli.model), trained)

@@ -1,8 +1,8 @@
 "use strict";
 // Sort a table by the column whose heading was clicked: by value where all cells are numbers,
-// shares or times, else as text. Empty cells come last.
+// shares, decibels or times, else as text. Empty cells come last.
 const SECONDS = { s: 1, min: 60, h: 3600, day: 86400, days: 86400, year: 31536000, years: 31536000 };
-const QUANTITY = /^([-+]?[\d,]*\.?\d+(?:e[-+]?\d+)?)\s*(%|s|min|h|days?|years?)?$/i;
+const QUANTITY = /^([-+]?[\d,]*\.?\d+(?:e[-+]?\d+)?)\s*(%|dB|s|min|h|days?|years?)?$/i;
 const valueOf = (text) => {
   const found = QUANTITY.exec(text);
   return found ? Number(found[1].replace(/,/g, "")) * (SECONDS[found[2]] ?? 1) : Number.NaN;

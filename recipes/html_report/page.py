@@ -85,7 +85,7 @@ def _drift(runs: list[RunData]) -> Section:
 def _sensitivity(runs: list[RunData]) -> Section:
     section = Section("What limits it: sensitivity")
     for index, run in enumerate(runs):
-        rows = run.tables.get("sensitivity")
+        rows = run.sensitivity
         if not rows:
             section.texts.append(f"{run.label}: no sensitivity.csv in the folder of the run.")
             continue
@@ -109,8 +109,17 @@ def _layers(runs: list[RunData]) -> Section:
         section.tables.append(layer_cells(run))
         if run.mapping.estimates:
             section.tables.append(cost_cells(run))
-        if run.tables.get("layers"):
-            section.tables.append(file_cells(f"{run.label}: layers.csv", run.tables["layers"]))
+    for index, run in enumerate(runs):
+        if run.layers is None:
+            section.texts.append(
+                f"{run.label}: single layers were not measured ('aimc-lightning layers RUN' does)."
+            )
+            continue
+        section.tables.append(
+            PageTable(f"{run.label}: {run.layers.title}", run.layers.header, run.layers.cells())
+        )
+        text = f"{run.label}: error of the product and accuracy lost, layer by layer"
+        _add(section, run.layers.to_figure(), f"layers{index}", text)
     return section
 
 

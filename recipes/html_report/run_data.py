@@ -9,18 +9,18 @@ from lightning.pytorch import LightningModule
 
 from aimc_lightning.checkpoint import load_from_checkpoint
 from aimc_lightning.config import TileConfig
+from aimc_lightning.evaluation.layers.results import LayerResults
+from aimc_lightning.evaluation.layers.weights import LayerWeights, layer_weights
 from aimc_lightning.evaluation.mapping.energy import Constants
 from aimc_lightning.evaluation.mapping.report import MappingReport, mapping_report
 from aimc_lightning.evaluation.results import DriftResults
 from aimc_lightning.evaluation.rows import RowFile
 from aimc_lightning.nn.base import analog_arrays, analog_layers
-from aimc_lightning.recipes.html_report.weights import LayerWeights, layer_weights
 from aimc_lightning.recipes.mapped import first_samples, mapped_model, recipe_of
 from aimc_lightning.recipes.run_folder import RunFolder
 from aimc_lightning.recipes.stages import RUN_STAGES
 from aimc_lightning.zoo.registry import get_entry
 
-_TABLES = {"sensitivity": "sensitivity.csv", "layers": "layers.csv"}
 _UNREADABLE = (ValueError, OSError, ImportError, RuntimeError)
 
 
@@ -35,7 +35,8 @@ class RunData:
         mapping: Tiles and counts; None if the network could not be built.
         weights: Normalised weights per layer, by stage (``digital``, ``hwa``).
         configs: Settings of the tiles, each once.
-        tables: Rows of further CSV files in the folder, by name.
+        sensitivity: Rows of ``sensitivity.csv``; none without it.
+        layers: What ``layers.csv`` holds; None without it.
         notes: What could not be shown, and why.
     """
 
@@ -45,7 +46,8 @@ class RunData:
     mapping: MappingReport | None = None
     weights: dict[str, list[LayerWeights]] = field(default_factory=dict)
     configs: list[TileConfig] = field(default_factory=list)
-    tables: dict[str, list[dict[str, str]]] = field(default_factory=dict)
+    sensitivity: list[dict[str, str]] = field(default_factory=list)
+    layers: LayerResults | None = None
     notes: list[str] = field(default_factory=list)
 
     @property
@@ -83,11 +85,22 @@ def _read(label: str, folder: RunFolder, constants: list[Constants]) -> RunData:
         )
     _read_results(run)
     _read_network(run, constants)
-    for name, file in _TABLES.items():
-        if (folder.path / file).is_file():
-            with (folder.path / file).open(newline="", encoding="utf-8") as lines:
-                run.tables[name] = list(csv.DictReader(lines))
+    _read_studies(run)
     return run
+
+
+def _read_studies(run: RunData) -> None:
+    """Read what the commands ``sensitivity`` and ``layers`` left in the folder."""
+    path = run.folder.path / "sensitivity.csv"
+    if path.is_file():
+        with path.open(newline="", encoding="utf-8") as lines:
+            run.sensitivity = list(csv.DictReader(lines))
+    path = run.folder.path / "layers.csv"
+    if path.is_file():
+        try:
+            run.layers = LayerResults.from_csv(path)
+        except ValueError as error:
+            run.notes.append(f"Products of single layers are not shown: {error}")
 
 
 def _read_results(run: RunData) -> None:

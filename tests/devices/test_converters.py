@@ -2,7 +2,14 @@ import pytest
 import torch
 
 from aimc_lightning.devices.converter_base import converter_from_dict, list_converters
-from aimc_lightning.devices.converters import CustomPair, DualPair, NPair, SingleDevice, SinglePair
+from aimc_lightning.devices.converters import (
+    CustomPair,
+    DualPair,
+    NPair,
+    ShapedPair,
+    SingleDevice,
+    SinglePair,
+)
 from tests.helpers.statistics import generator
 
 CONVERTERS = [
@@ -13,6 +20,8 @@ CONVERTERS = [
     CustomPair(tables_us=((0, 0, 25), (25, 0, 0))),
     CustomPair(tables_us=((0, 5, 10), (10, 5, 0), (2, 2, 2), (2, 2, 2)), factors=(1, 3)),
     SingleDevice(),
+    ShapedPair(),
+    ShapedPair(curve=(0, 0.25, 0.5, 0.75, 1)),
 ]
 every_converter = pytest.mark.parametrize("converter", CONVERTERS, ids=str)
 W = torch.randn(16, 9, generator=generator())
@@ -111,3 +120,17 @@ def test_unknown_converter_and_field_are_refused():
         converter_from_dict({"name": "triple"})
     with pytest.raises(ValueError, match=r"'single_pair' has no field factors.*g_min_us"):
         converter_from_dict({"name": "single_pair", "factors": [1]})
+
+
+def test_targets_of_a_shaped_pair_follow_its_curve_on_both_sides():
+    w = torch.tensor([0.25, -0.5, 2.0, 0.0])
+    (g_plus, g_minus), scale = ShapedPair(curve=(0, 0.4, 1)).to_conductances(w, 25.0)
+    torch.testing.assert_close(g_plus, 25 * torch.tensor([0.1, 0.0, 1.0, 0.0]))
+    torch.testing.assert_close(g_minus, 25 * torch.tensor([0.0, 0.2, 0.0, 0.0]))
+    assert scale == 12.5
+
+
+@pytest.mark.parametrize("curve", [(0.1, 1.0), (0.0, 1.2), (0.0, 0.0)])
+def test_impossible_curve_is_refused(curve):
+    with pytest.raises(ValueError, match=r"ShapedPair\.curve is .* must begin with 0"):
+        ShapedPair(curve=curve)

@@ -205,7 +205,7 @@ def test_files_keep_their_shape(analog, tmp_path):
 
 
 @pytest.mark.parametrize(("settings", "message"), [
-    ({"recalibrate": "bn"}, "recalibrate is 'bn'; it must be None or 'batch_norm'"),
+    ({"recalibrate": "bn"}, "recalibrate is 'bn'; it must be None or some of batch_norm"),
     ({"recalibration_batches": 0}, "recalibration_batches is 0"),
     ({"data": _TestOnly()}, "there is no training loader"),
     ({"direct": toy()}, "Toy has none"),

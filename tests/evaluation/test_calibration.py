@@ -52,6 +52,14 @@ def test_quantile_is_the_mean_of_the_quantiles_of_the_batches(analog, share):
     assert found[FIRST] == pytest.approx(expected)
 
 
+@pytest.mark.parametrize("share", [0.25, 0.9, 1.0])
+def test_cached_quantile_is_that_of_all_batches_together(analog, share):
+    batches, loader = _points()
+    values = sorted(value for x in batches for value in x.abs().flatten().tolist())
+    found = calibrate_input_ranges(trainer(), analog, loader, "cached_quantile", share)
+    assert found[FIRST] == pytest.approx(values[math.ceil(share * len(values)) - 1])
+
+
 def test_data_module_needs_training_data_only(analog):
     class TrainingOnly(LightningDataModule):
         def train_dataloader(self):
@@ -126,7 +134,7 @@ def test_inputs_of_zero_keep_the_range(analog):
 
 
 @pytest.mark.parametrize(("settings", "message"), [
-    ({"method": "mean"}, "method is 'mean'; it must be 'std', 'quantile' or 'max'"),
+    ({"method": "mean"}, "method is 'mean'; it must be one of std, quantile, cached_quantile, max"),
     ({"quantile": 0.0}, "quantile is 0.0; it must be above 0"),
     ({"max_batches": 0}, "max_batches is 0"),
     ({"datamodule": None}, "there is no training loader"),

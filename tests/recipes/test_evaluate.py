@@ -61,9 +61,17 @@ def test_evaluate_goes_on_where_it_stopped(checkpoint, tmp_path):
     assert (out / "drift.csv").read_bytes() == expected
 
 
+def test_evaluate_measures_what_helps_without_training(checkpoint, tmp_path, capsys):
+    _run(checkpoint, tmp_path / "out", "--times", "1h", "--recalibrate", "batch_norm", "max+column")
+    stages = [row["stage"] for row in _rows(tmp_path / "out")]
+    assert stages == ["digital", "direct", "direct+bn", "direct+max+column"]
+    assert "direct+bn" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (["--recalibrate", "warp"], "recalibrate is 'warp'; it must be None or some of"),
         (["--times", "soon"], "Cannot read the time 'soon'"),
         (["--ckpt_path", "none.ckpt"], "There is no checkpoint at none.ckpt"),
     ],

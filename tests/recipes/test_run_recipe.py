@@ -73,6 +73,16 @@ def test_stages_can_be_done_one_after_the_other(short_run, tmp_path):
     assert [row.split(",")[0] for row in rows] == ["direct"] * 4
 
 
+def test_run_shows_what_helps_without_training_and_goes_on_with_it(short_run, tmp_path, capsys):
+    arguments = [*short_run("resnet8_digits"), "--recalibrate", "batch_norm"]
+    main([*arguments, "--stages", "digital", "direct"])
+    rows = (tmp_path / "run" / "drift.csv").read_text().splitlines()[1:]
+    assert [row.split(",")[0] for row in rows] == ["direct"] * 4 + ["direct+bn"] * 4
+    assert "direct+bn" in capsys.readouterr().out
+    with pytest.raises(FileExistsError, match=r"recalibrate \['batch_norm'\] instead of None"):
+        main([*short_run("resnet8_digits"), "--resume"])
+
+
 def _error(arguments, capsys):
     with pytest.raises(SystemExit) as stop:
         main(arguments)

@@ -4,6 +4,7 @@ import torch
 from torch import nn
 
 from aimc_lightning.conversion import convert_to_analog
+from aimc_lightning.evaluation.layers.weights import layer_weights
 from aimc_lightning.evaluation.results import DriftResults
 from aimc_lightning.evaluation.rows import DriftRow
 from aimc_lightning.recipes.html_report.figures import (
@@ -12,7 +13,6 @@ from aimc_lightning.recipes.html_report.figures import (
     sensitivity_figure,
 )
 from aimc_lightning.recipes.html_report.svg import inline_svg
-from aimc_lightning.recipes.html_report.weights import layer_weights
 
 
 def test_comparison_draws_normalised_accuracy_with_spread():

@@ -2,6 +2,7 @@ import re
 
 import pytest
 
+from aimc_lightning.evaluation.layers.results import LayerResults, LayerRow
 from aimc_lightning.evaluation.mapping.energy import load_constants
 from aimc_lightning.recipes.html_report.page import render_page
 from aimc_lightning.recipes.html_report.run_data import read_runs
@@ -11,14 +12,24 @@ needs_chromium = pytest.mark.skipif(BINARY is None, reason=REASON)
 SENSITIVITY = "name,standard,tolerated,multiple,spread\noutput noise,0.04,0.1,2.5,0.1\n"
 
 
+def _layer(name, decibel):
+    return LayerRow(
+        name, name, 100, 0.5, 0.2, decibel, 0.01, 0.3, 0.0, 0.1, 0.5, -0.2, 0.01, 0.002, 0.011
+    )
+
+
 @pytest.fixture(scope="module")
 def page(run, unfinished, tmp_path_factory):
     """The report of a finished and of an unfinished run."""
     (run / "sensitivity.csv").write_text(SENSITIVITY)
+    LayerResults((_layer("stem", -2.5), _layer("head", 10.0)), 3600.0, 2, "acc").to_csv(
+        run / "layers.csv"
+    )
     runs = read_runs([run, unfinished], [load_constants("hermes_core_2022")])
     file = tmp_path_factory.mktemp("report") / "report.html"
     file.write_text(render_page(runs), encoding="utf-8")
     (run / "sensitivity.csv").unlink()
+    (run / "layers.csv").unlink()
     return file
 
 
@@ -34,6 +45,8 @@ def test_page_says_what_was_found_and_what_is_missing(page):
         "S-shaped nonlinearity",
         "Khaddam-Aljameh",
         "no sensitivity.csv",
+        "Layers at 1 h, 2 chips; lost alone: acc",
+        "begun: single layers were not measured",
     ):
         assert part in text, part
 
@@ -51,7 +64,7 @@ def test_page_refers_to_nothing_outside(page):
 def test_every_figure_has_a_text_and_a_caption(page):
     text = page.read_text()
     figures = re.findall(r"<figure>(.*?)</figure>", text, re.DOTALL)
-    assert len(figures) == 6  # drift, sensitivity, 2 conductances, 2 tile maps
+    assert len(figures) == 7  # drift, sensitivity, layers, 2 conductances, 2 tile maps
     assert all('role="img" aria-label="' in figure for figure in figures)
     assert all("<figcaption>" in figure for figure in figures)
 
@@ -74,7 +87,7 @@ def test_browser_draws_every_figure_without_errors_or_requests(page, width):
     )
     assert console == []
     assert found["requests"] == []
-    assert len(found["figures"]) == 6
+    assert len(found["figures"]) == 7
     assert all(w > 200 and h > 60 and drawn > 3 for w, h, drawn in found["figures"])
     assert found["overflow"] <= 0
 
@@ -95,6 +108,7 @@ def test_click_on_a_heading_sorts_by_value_and_back(page):
         out.up = sort("good: layers", "weights");
         out.down = sort("good: layers", "weights");
         out.times = sort("good: mean", "time");
+        out.layers = sort("good: Layers at", "signal/error");
         out.foot = document.querySelector("tfoot td").textContent;
         """,
     )
@@ -108,6 +122,7 @@ def test_click_on_a_heading_sorts_by_value_and_back(page):
     assert found["down"][0] == "descending"
     assert next(cell for cell in found["down"][1] if cell) == f"{max(numbers):,}"
     assert found["times"][1] == ["1 s"] * 2 + ["1 h"] * 2 + ["1 year"] * 2 + [""]
+    assert found["layers"] == ["ascending", ["-2.5 dB", "10.0 dB"]]
     assert found["foot"] == "all layers"
 
 

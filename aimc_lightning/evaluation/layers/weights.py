@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from aimc_lightning.nn.base import analog_arrays, analog_layers
+from aimc_lightning.tile_config import MappingConfig
 from aimc_lightning.tiles.mapping import mapping_scale
 
 BINS = 80
@@ -54,7 +55,7 @@ def layer_weights(model: nn.Module) -> list[LayerWeights]:
     return found
 
 
-def _normalized(weight: Tensor, mapping: object, out_sizes: list[int]) -> Tensor:
+def _normalized(weight: Tensor, mapping: MappingConfig, out_sizes: list[int]) -> Tensor:
     wide = weight.double()
     scale = mapping_scale(wide, mapping, out_sizes)
     return (wide.flatten(1) / scale[:, None]).flatten()

@@ -1,0 +1,1 @@
+"""What each layer contributes to the loss of accuracy, and which to keep digital."""
