@@ -7,7 +7,13 @@ import torch
 from torch import nn
 
 from aimc_lightning.config import TileConfig
-from aimc_lightning.nn.base import analog_arrays, analog_layers, parameter_name, store_weight_
+from aimc_lightning.nn.base import (
+    analog_arrays,
+    analog_layers,
+    is_analog,
+    parameter_name,
+    store_weight_,
+)
 from aimc_lightning.nn.registry import analog_class, convertible_names, reason_to_stay
 from aimc_lightning.nn.shortcuts import bypassed_children, close_shortcuts_
 from aimc_lightning.presets import get_preset
@@ -47,7 +53,8 @@ def convert_to_analog(
 
     Raises:
         ValueError: If nothing was converted, a selector matches no layer, the model is already
-            analog with another config, a layer does not fit its config, or a weight is not finite.
+            analog with another config or selection, a layer does not fit its config, or a weight is
+            not finite.
 
     Example:
         >>> model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2))
@@ -155,15 +162,27 @@ def _nothing_converted(report: ConversionReport) -> str:
 
 
 def _require_same(model: nn.Module, selection: Selection) -> None:
-    """Raise if a layer that is analog already has other settings than those chosen now."""
-    for name, layer in analog_layers(model).items():
-        wanted = selection.choose(layer)
-        for array, _ in analog_arrays(layer).values():
-            if isinstance(wanted, TileConfig) and array.config != wanted:
+    """Raise if a model that is analog already is not what would be made of it now."""
+    for name, module, choice in _choices(model, selection):
+        if not is_analog(module):
+            if isinstance(choice, TileConfig):
+                raise ValueError(f"Layer {name!r} is digital, but {_OTHER_SELECTION}")
+            continue
+        wanted = selection.choose(module)
+        if isinstance(wanted, str):
+            raise ValueError(f"Layer {name!r} is analog ({wanted} now), but {_OTHER_SELECTION}")
+        for array, _ in analog_arrays(module).values():
+            if array.config != wanted:
                 raise ValueError(
                     f"Layer {name!r} is already analog with another config; call "
                     "convert_to_digital(model) before converting with a new one."
                 )
+
+
+_OTHER_SELECTION = (
+    "the model was converted before, with other include, exclude or layers. Give the same again, "
+    "several configs as layers={name: config}, or call convert_to_digital(model) before."
+)
 
 
 def _fold_scales_(name: str, layer: nn.Module, owners: Mapping[int, int]) -> None:
