@@ -245,6 +245,8 @@ def one_thread(monkeypatch):
     threads = torch.get_num_threads()
     monkeypatch.setenv("OMP_NUM_THREADS", "1")  # else Lightning takes one thread per core there
     torch.set_num_threads(1)
+    # With the seed of an earlier test the forked process would seed itself anew, this one not.
+    monkeypatch.delenv("PL_GLOBAL_SEED", raising=False)
     yield
     torch.set_num_threads(threads)
 
