@@ -110,7 +110,8 @@ def _narrow(values: Array, target: Array) -> None:
 
 
 @part
-def _narrow_magnitude(values: Array, target: Array) -> None:
+def narrow_magnitude(values: Array, target: Array) -> None:
+    """Write the magnitudes in bfloat16; nothing if ``target`` has size 0."""
     for i in range(target.size):
         target[i] = to_bf16(abs(values[i]))
 
@@ -145,7 +146,7 @@ def convert_inputs(
         _dac(scratch, numbers, codes)
         _copy(codes, out.saved[a:b])
         _narrow(codes, out.coarse[a:b])
-        _narrow_magnitude(codes, out.magnitude[a:b])
+        narrow_magnitude(codes, out.magnitude[a:b])
         _narrow_square(codes, out.squares[a:b])
 
 

@@ -74,6 +74,22 @@ def dense(shape: torch.Size, product: Product, *, in_rows: bool) -> tuple[Tensor
     )
 
 
+def is_readable(x: Tensor) -> bool:
+    """Return whether kernels can read a tensor: float32 numbers on the CPU, no subclass or trace.
+
+    Example:
+        >>> is_readable(torch.ones(1)), is_readable(torch.ones(1, dtype=torch.float64))
+        (True, False)
+    """
+    return (
+        type(x) in (Tensor, torch.nn.Parameter)
+        and x.device.type == "cpu"
+        and x.dtype == torch.float32
+        and x.numel() > 0
+        and not torch.compiler.is_compiling()
+    )
+
+
 def flat_array(x: Tensor | None, dtype: type = np.uint16) -> np.ndarray:
     """Return a dense tensor as a flat array over the same memory; bfloat16 as its 16 bits.
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from aimc_lightning.functional.cpu_jit import kernel, part
-from aimc_lightning.functional.cpu_kernels import to_bf16
+from aimc_lightning.functional.cpu_kernels import narrow_magnitude, to_bf16
 from aimc_lightning.functional.cpu_normals import fill_normals, padded
 
 Array = np.ndarray
@@ -74,12 +74,6 @@ def _restore_zeros(weight: Array, w: Array) -> None:
 
 
 @part
-def _narrow_magnitude(w: Array, target: Array) -> None:
-    for i in range(target.size):
-        target[i] = to_bf16(abs(w[i]))
-
-
-@part
 def _narrow_positioned(w: Array, position: Array, target: Array) -> None:
     for i in range(target.size):
         target[i] = to_bf16(w[i] * position[i])
@@ -123,7 +117,7 @@ def prepare_rows(
                 if numbers.mode == KEEPS_ZERO:
                     _restore_zeros(logical, w)
         if out.magnitude.size > 0:
-            _narrow_magnitude(w, out.magnitude[row * n : (row + 1) * n])
+            narrow_magnitude(w, out.magnitude[row * n : (row + 1) * n])
         if out.positioned.size > 0:
             _narrow_positioned(w, position, out.positioned[row * n : (row + 1) * n])
 

@@ -21,7 +21,7 @@ from aimc_lightning.functional.cpu_kernels import (
     convert_inputs,
     convert_outputs,
 )
-from aimc_lightning.functional.cpu_layout import Border, border, dense, flat_array
+from aimc_lightning.functional.cpu_layout import Border, border, dense, flat_array, is_readable
 from aimc_lightning.functional.cpu_product import RowProduct
 from aimc_lightning.functional.crossbar import CrossbarWeights, Periphery
 from aimc_lightning.functional.product import ConvProduct, LinearProduct, Product
@@ -37,12 +37,10 @@ def can_fuse(x: Tensor, weights: CrossbarWeights, periphery: Periphery, product:
         >>> can_fuse(x, weights, Periphery(), LinearProduct())
         False
     """
-    plain = type(x) in (Tensor, torch.nn.Parameter) and x.device.type == "cpu" and x.numel() > 0
     return (
-        plain
+        is_readable(x)
         and type(product) in (LinearProduct, ConvProduct)
-        and not torch.compiler.is_compiling()
-        and x.dtype == weights.weight.dtype == torch.float32
+        and weights.weight.dtype == torch.float32
         and weights.negative is None
         and all(
             auxiliary is None or auxiliary.dtype == torch.bfloat16

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from aimc_lightning.functional.cpu_jit import run_in_threads
-from aimc_lightning.functional.cpu_layout import flat_array
+from aimc_lightning.functional.cpu_layout import flat_array, is_readable
 from aimc_lightning.functional.cpu_weights import (
     ADDED,
     KEEPS_ZERO,
@@ -25,9 +25,7 @@ from aimc_lightning.functional.cpu_weights import (
 )
 from aimc_lightning.functional.crossbar import CrossbarWeights, Periphery, auxiliary_dtype
 from aimc_lightning.functional.ir_drop import position_weights
-from aimc_lightning.functional.noise import PCM_COEFFICIENTS_US, WeightNoiseType
-
-_G_MAX_US = 25.0  # to which coefficients in uS refer, as in .noise
+from aimc_lightning.functional.noise import G_MAX_US, PCM_COEFFICIENTS_US, WeightNoiseType
 
 
 class NoiseLaw(NamedTuple):
@@ -47,16 +45,12 @@ def can_fuse_weights(weight: Tensor, periphery: Periphery, law: NoiseLaw) -> boo
         >>> can_fuse_weights(torch.ones(3, 2), Periphery(), NoiseLaw("discretize"))
         False
     """
-    plain = type(weight) in (Tensor, torch.nn.Parameter) and weight.device.type == "cpu"
     known = law.kind in ("none", "additive", "polynomial", "programming") or (
         law.kind == "pcm" and law.t_inference_s == 0
     )
     return (
-        plain
-        and known
-        and not torch.compiler.is_compiling()
-        and weight.dtype == torch.float32
-        and weight.numel() > 0
+        known
+        and is_readable(weight)
         and len(law.coefficients) <= 3
         and periphery.read_noise_type == "pcm"
         and auxiliary_dtype(periphery, weight) == torch.bfloat16
@@ -74,7 +68,7 @@ def _noise_numbers(law: NoiseLaw, generator: torch.Generator | None) -> NoiseNum
     if law.kind == "polynomial":
         return NoiseNumbers(ADDED, law.w_max, law.std * law.w_max, c0, c1, c2, *keys)
     mode = REFLECTED if law.kind == "programming" else KEEPS_ZERO
-    return NoiseNumbers(mode, law.w_max, law.std / _G_MAX_US, c0, c1, c2, *keys)
+    return NoiseNumbers(mode, law.w_max, law.std / G_MAX_US, c0, c1, c2, *keys)
 
 
 def fused_weights(

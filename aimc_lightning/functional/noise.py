@@ -18,7 +18,8 @@ ReadNoiseType = Literal["pcm", "constant"]
 #: Programming noise of PCM in microsiemens, c0 + c1 r + c2 r**2 with r = g / g_max.
 #: Source: IBM/aihwkit, ``src/aihwkit/inference/noise/pcm.py``.
 PCM_COEFFICIENTS_US = (0.26348, 1.9650, -1.1731)
-_G_MAX_US = 25.0  # the polynomial was fitted for this range and is not rescaled
+#: Largest conductance, microsiemens, that the coefficients refer to.
+G_MAX_US = 25.0  # the polynomial was fitted for this range and is not rescaled
 _T_READ_S = 250e-9
 _T_0_S = 20.0
 
@@ -109,7 +110,7 @@ def noisy_weight(
     if kind == "polynomial":
         return weight + spread.mul_(xi)
     if kind == "programming":
-        noisy = (weight.abs() + spread.mul_(xi).div_(_G_MAX_US)).abs()
+        noisy = (weight.abs() + spread.mul_(xi).div_(G_MAX_US)).abs()
         return torch.where(weight < 0, -noisy, noisy)
     raise ValueError(f"Unknown weight noise type {kind!r}; expected one of {WeightNoiseType}.")
 
@@ -160,7 +161,7 @@ def pcm_weight_noise(
         tensor([ 0.0000,  0.5000, -0.5000])
     """
     magnitude = (weight.abs() / w_max).clamp_(max=1.0)
-    g = polynomial(coefficients, magnitude).mul_(scale / _G_MAX_US).mul_(xi).add_(magnitude)
+    g = polynomial(coefficients, magnitude).mul_(scale / G_MAX_US).mul_(xi).add_(magnitude)
     if t_inference_s > 0:
         time_s = t_inference_s + _T_0_S
         ratio = g.abs().clamp_(min=1e-7)

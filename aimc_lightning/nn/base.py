@@ -7,7 +7,7 @@ units, and holds its tiles as ``analog``: one array, or a dictionary of arrays b
 
 import copy
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import nullcontext
 from typing import Any, TypeVar
 
@@ -113,6 +113,21 @@ def analog_arrays(layer: Any) -> dict[str, tuple[TileArray, Tensor]]:  # noqa: A
     if isinstance(layer.analog, TileArray):
         return {"weight": (layer.analog, layer.crossbar_weight())}
     return {name: (array, layer.crossbar_weight(name)) for name, array in layer.analog.items()}
+
+
+def matrix_name(name: str, array: str, arrays: Collection[str]) -> str:
+    """Return the name of one matrix in tables: the layer's, and the array's if it has several.
+
+    Args:
+        name: Name of the layer.
+        array: Name of the array, see :func:`analog_arrays`.
+        arrays: Names of all arrays of the layer.
+
+    Example:
+        >>> matrix_name("fc", "weight", ["weight"]), matrix_name("rnn", "hh", ["ih", "hh"])
+        ('fc', 'rnn.hh')
+    """
+    return name if len(arrays) == 1 else f"{name}.{array}"
 
 
 def tile_arrays(layer: Any) -> list[TileArray]:  # noqa: ANN401

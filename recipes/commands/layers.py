@@ -1,14 +1,12 @@
 """``aimc-lightning layers``: what each layer of a trained network contributes to the loss."""
 
 import argparse
-from pathlib import Path
-
-from rich.console import Console
 
 from aimc_lightning.checkpoint import load_from_checkpoint
 from aimc_lightning.evaluation.layers.report import layer_report
 from aimc_lightning.recipes.mapped import recipe_of
 from aimc_lightning.recipes.run_folder import RunFolder
+from aimc_lightning.recipes.study import add_study_arguments, show_study
 
 NAME = "layers"
 HELP = "show what each layer of the trained network of a run contributes to the loss"
@@ -16,10 +14,7 @@ HELP = "show what each layer of the trained network of a run contributes to the 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of the command."""
-    parser.add_argument("run", metavar="RUN", type=Path, help="folder of a run")
-    parser.add_argument("--time", default="1h", help="time after programming (default: 1h)")
-    parser.add_argument("--chips", type=int, default=5, metavar="N", help="chips (default: 5)")
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="chooses the chips")
+    add_study_arguments(parser)
     parser.add_argument(
         "--batches", type=int, default=4, metavar="N",
         help="test batches for the error of the products (default: 4)",
@@ -47,8 +42,4 @@ def execute(arguments: argparse.Namespace) -> None:
         metric=recipe.entry.metric, chance=recipe.entry.chance, seed=arguments.seed,
         csv_path=folder.path / "layers_rows.csv",
     )  # fmt: skip
-    results.to_csv(folder.path / "layers.csv")
-    results.plot(folder.path / "layers.png")
-    console = Console()
-    console.print(results)
-    console.print(f"files: {folder.path}")
+    show_study(results, folder.path, NAME)

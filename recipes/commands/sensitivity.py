@@ -1,15 +1,13 @@
 """``aimc-lightning sensitivity``: how much of each nonideality the network of a run tolerates."""
 
 import argparse
-from pathlib import Path
-
-from rich.console import Console
 
 from aimc_lightning.checkpoint import load_from_checkpoint
 from aimc_lightning.evaluation.nonidealities import NONIDEALITIES
 from aimc_lightning.evaluation.sensitivity import sensitivity
 from aimc_lightning.recipes.mapped import recipe_of
 from aimc_lightning.recipes.run_folder import RunFolder
+from aimc_lightning.recipes.study import add_study_arguments, show_study
 
 NAME = "sensitivity"
 HELP = "find how much of each nonideality the trained network of a run tolerates"
@@ -17,10 +15,7 @@ HELP = "find how much of each nonideality the trained network of a run tolerates
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of the command."""
-    parser.add_argument("run", metavar="RUN", type=Path, help="folder of a run")
-    parser.add_argument("--time", default="1h", help="time after programming (default: 1h)")
-    parser.add_argument("--chips", type=int, default=5, metavar="N", help="chips (default: 5)")
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="chooses the chips")
+    add_study_arguments(parser)
     parser.add_argument(
         "--tolerance", type=float, default=0.1, metavar="X",
         help="stop a search when its bracket is that narrow, relative (default: 0.1)",
@@ -49,8 +44,4 @@ def execute(arguments: argparse.Namespace) -> None:
         digital=folder.stages["digital"]["score"], seed=arguments.seed,
         csv_path=folder.path / "sensitivity_rows.csv",
     )  # fmt: skip
-    results.to_csv(folder.path / "sensitivity.csv")
-    results.plot(folder.path / "sensitivity.png")
-    console = Console()
-    console.print(results)
-    console.print(f"files: {folder.path}")
+    show_study(results, folder.path, NAME)

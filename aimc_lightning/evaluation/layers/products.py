@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from aimc_lightning.functional.product import Product
-from aimc_lightning.nn.base import analog_arrays, analog_layers
+from aimc_lightning.nn.base import analog_arrays, analog_layers, matrix_name
 from aimc_lightning.tiles.array import TileArray
 from aimc_lightning.tiles.tile import AnalogTile
 
@@ -94,7 +94,7 @@ def watched_products(model: nn.Module) -> Iterator[dict[str, ProductStatistics]]
     for name, layer in analog_layers(model).items():
         matrices = analog_arrays(layer)
         for key, (array, _) in matrices.items():
-            full = name if len(matrices) == 1 else f"{name}.{key}"
+            full = matrix_name(name, key, matrices)
             found[full] = ProductStatistics()
             array.observer = _Observer(layer, key, array, found[full])
             arrays.append(array)

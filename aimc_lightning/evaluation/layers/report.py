@@ -29,7 +29,14 @@ from aimc_lightning.evaluation.sweep import checked_chips, derived_chance
 from aimc_lightning.evaluation.training_data import evaluation_step, run_batches
 from aimc_lightning.integration.randomness import random_state, set_random_state
 from aimc_lightning.integration.times import parse_time
-from aimc_lightning.nn.base import analog_arrays, analog_layers, program_, set_time_, unprogram_
+from aimc_lightning.nn.base import (
+    analog_arrays,
+    analog_layers,
+    matrix_name,
+    program_,
+    set_time_,
+    unprogram_,
+)
 
 
 def layer_report(
@@ -153,7 +160,7 @@ def _rows(
             convert_like(mapped, module, "standard_pcm")
         earlier = {weights.name: weights.kurtosis for weights in layer_weights(mapped)}
     sizes = {
-        name if len(arrays) == 1 else f"{name}.{key}": (name, weight.numel())
+        matrix_name(name, key, arrays): (name, weight.numel())
         for name, layer in analog_layers(module).items()
         for arrays in [analog_arrays(layer)]
         for key, (_, weight) in arrays.items()

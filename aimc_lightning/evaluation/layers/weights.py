@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from aimc_lightning.nn.base import analog_arrays, analog_layers
+from aimc_lightning.nn.base import analog_arrays, analog_layers, matrix_name
 from aimc_lightning.tile_config import MappingConfig
 from aimc_lightning.tiles.mapping import mapping_scale
 
@@ -50,7 +50,7 @@ def layer_weights(model: nn.Module) -> list[LayerWeights]:
                 for part in array.weight_parts(weight.detach())
             ]
             values = torch.cat(parts)
-            full = name if len(arrays) == 1 else f"{name}.{key}"
+            full = matrix_name(name, key, arrays)
             found.append(_described(full, values, array.config.chip.device.g_max_us))
     return found
 

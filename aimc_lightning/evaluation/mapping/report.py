@@ -20,7 +20,7 @@ from aimc_lightning.evaluation.mapping.energy import (
 )
 from aimc_lightning.evaluation.mapping.figure import tile_map_figure
 from aimc_lightning.evaluation.mapping.layer import LayerMapping
-from aimc_lightning.nn.base import analog_arrays, analog_layers, is_analog
+from aimc_lightning.nn.base import analog_arrays, analog_layers, is_analog, matrix_name
 from aimc_lightning.selection import weighted_layers
 from aimc_lightning.tiles.array import TileArray
 
@@ -192,7 +192,7 @@ def _layers(model: nn.Module, vectors: dict[TileArray, float] | None) -> Iterato
         arrays = analog_arrays(layer)
         rest = own - sum(weight.numel() for _, weight in arrays.values())
         for key, (array, weight) in arrays.items():
-            full = name if len(arrays) == 1 else f"{name}.{key}"
+            full = matrix_name(name, key, arrays)
             met = None if vectors is None else vectors.get(array, 0.0)
             yield _mapping(full, type(layer).__name__, array, weight, rest, met)
             rest = 0  # biases are listed with the first matrix
