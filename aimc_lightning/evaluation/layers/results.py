@@ -61,7 +61,7 @@ _COLUMNS: dict[str, Callable[[LayerRow], str]] = {
     "weights": lambda row: f"{row.weights:,}",
     "share": lambda row: _shown(100 * row.share, ".1f", " %"),
     "MVM error": lambda row: _shown(100 * row.mvm_error, ".1f", " %"),
-    "signal/error": lambda row: _shown(row.signal_to_error_db, ".1f", " dB"),
+    "signal to error": lambda row: _shown(row.signal_to_error_db, ".1f", " dB"),
     "clipped in": lambda row: _shown(100 * row.clipped_inputs, ".2f", " %"),
     "DAC use": lambda row: _shown(100 * row.dac_use, ".0f", " %"),
     "clipped out": lambda row: _shown(100 * row.clipped_outputs, ".2f", " %"),
@@ -136,7 +136,8 @@ class LayerResults:
     def _table(self, names: list[str], title: str | None) -> Table:
         table = Table(title=title, box=None, padding=(0, 1), pad_edge=False)
         for name in names:
-            table.add_column(name, justify="left" if name == "layer" else "right", overflow="fold")
+            first = name == "layer"
+            table.add_column(name, justify="left" if first else "right", no_wrap=first)
         for row in self.layers:
             table.add_row(*(_COLUMNS[name](row) for name in names))
         return table

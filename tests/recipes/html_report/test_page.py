@@ -108,7 +108,7 @@ def test_click_on_a_heading_sorts_by_value_and_back(page):
         out.up = sort("good: layers", "weights");
         out.down = sort("good: layers", "weights");
         out.times = sort("good: mean", "time");
-        out.layers = sort("good: Layers at", "signal/error");
+        out.layers = sort("good: Layers at", "signal to error");
         out.foot = document.querySelector("tfoot td").textContent;
         """,
     )
