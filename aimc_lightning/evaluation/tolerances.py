@@ -102,7 +102,7 @@ class SensitivityResults:
 
     def __rich__(self) -> Table:
         """Return the table for rich consoles, without ``acts on``; fits into 80 columns."""
-        table = Table(title=self._title(), box=None, padding=(0, 1), pad_edge=False)
+        table = Table(title=self._title(), box=None, collapse_padding=True, pad_edge=False)
         kept = [i for i, name in enumerate(_HEADER) if name != "acts on"]
         for i in kept:
             table.add_column(_HEADER[i], justify="left" if i < 3 else "right", overflow="fold")

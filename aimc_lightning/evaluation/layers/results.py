@@ -62,9 +62,9 @@ _COLUMNS: dict[str, Callable[[LayerRow], str]] = {
     "share": lambda row: _shown(100 * row.share, ".1f", " %"),
     "MVM error": lambda row: _shown(100 * row.mvm_error, ".1f", " %"),
     "signal to error": lambda row: _shown(row.signal_to_error_db, ".1f", " dB"),
-    "clipped in": lambda row: _shown(100 * row.clipped_inputs, ".2f", " %"),
+    "clip in": lambda row: _shown(100 * row.clipped_inputs, ".2f", " %"),
     "DAC use": lambda row: _shown(100 * row.dac_use, ".0f", " %"),
-    "clipped out": lambda row: _shown(100 * row.clipped_outputs, ".2f", " %"),
+    "clip out": lambda row: _shown(100 * row.clipped_outputs, ".2f", " %"),
     "ADC use": lambda row: _shown(100 * row.adc_use, ".0f", " %"),
     "kurtosis before": lambda row: _shown(row.kurtosis_before, ".2f"),
     "after": lambda row: _shown(row.kurtosis_after, ".2f"),
@@ -134,7 +134,7 @@ class LayerResults:
         return Group(*(table for table in tables if len(table.columns) > 1), *self.notes)
 
     def _table(self, names: list[str], title: str | None) -> Table:
-        table = Table(title=title, box=None, padding=(0, 1), pad_edge=False)
+        table = Table(title=title, box=None, collapse_padding=True, pad_edge=False)
         for name in names:
             first = name == "layer"
             table.add_column(name, justify="left" if first else "right", no_wrap=first)
