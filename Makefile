@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow doctest recipes lint format types clean
+.PHONY: help setup demo test test-slow doctest recipes docs lint format types clean
 
 help:  ## Show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 22
@@ -19,7 +19,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@echo "    PyTorch with its CUDA libraries; on macOS it is well below 1 GB."
 	@echo "    What is there already is not downloaded again."
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt --editable ".[zoo,dev]"
+	$(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt --editable ".[zoo,dev,docs]"
 	@echo "==> Checking that torch and torchvision load together"
 	$(BIN)/python -c "import torch, torchvision, torchvision.ops, lightning; print('torch', torch.__version__, 'torchvision', torchvision.__version__, 'lightning', lightning.__version__)"
 	@touch $(STAMP)
@@ -39,6 +39,11 @@ doctest: $(STAMP)  ## Run the examples in the docstrings
 recipes: $(STAMP)  ## Run every recipe on one batch
 	$(BIN)/python -m pytest tests/recipes
 
+docs: $(STAMP)  ## Run the code of the pages, draw their figures, build the site into site/
+	$(BIN)/python -m docs.tools.run_pages
+	$(BIN)/python -m docs.tools.figures
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
+
 lint: $(STAMP)  ## Check format, style and spelling
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -52,5 +57,5 @@ types: $(STAMP)  ## Check types
 	$(BIN)/mypy
 
 clean:  ## Remove caches and builds; keeps .venv and runs
-	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf build dist site *.egg-info .pytest_cache .mypy_cache .ruff_cache
 	find . -path ./$(VENV) -prune -o -name __pycache__ -type d -exec rm -rf {} +

@@ -20,7 +20,8 @@ from torch import Tensor, nn
 
 from aimc_lightning.config import TileConfig
 from aimc_lightning.conversion import Selector, convert_to_analog
-from aimc_lightning.nn.base import analog_arrays, analog_layers
+from aimc_lightning.nn.base import analog_layers, tile_arrays
+from aimc_lightning.nn.sharded import whole
 
 METADATA_KEY = "aimc_lightning"
 FORMAT_VERSION = 1
@@ -57,8 +58,7 @@ def analog_metadata(
     """
     conversions: list[dict[str, Any]] = []
     for name, layer in analog_layers(model).items():
-        array, _ = next(iter(analog_arrays(layer).values()))
-        config = array.config.to_dict()
+        config = tile_arrays(layer)[0].config.to_dict()
         for entry in conversions:
             if entry["config"] == config:
                 entry["layers"].append(name)
@@ -86,7 +86,7 @@ def state_fingerprint(module: nn.Module) -> str:
     for name, value in sorted(module.state_dict().items()):
         digest.update(name.encode())
         if isinstance(value, Tensor):
-            plain = value.detach().cpu().contiguous().flatten()
+            plain = whole(value).detach().cpu().contiguous().flatten()
             digest.update(plain.view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
 

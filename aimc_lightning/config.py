@@ -66,6 +66,8 @@ class TileConfig:
                 f"DistortionConfig.out_nonlinearity is {self.distortion.out_nonlinearity} per "
                 "full scale, but ADCConfig.bound is None; set a bound."
             )
+        if self.weight_noise.type == "device":
+            self.chip.device.check_time(self.weight_noise.t_inference_s)
         worst = self.input_range.noise_management == "abs_max_np_sum"
         if (worst or self.input_range.bound_management != "none") and self.adc.bound is None:
             raise ValueError(

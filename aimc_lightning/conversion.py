@@ -7,8 +7,16 @@ import torch
 from torch import nn
 
 from aimc_lightning.config import TileConfig
-from aimc_lightning.nn.base import analog_arrays, analog_layers, parameter_name, store_weight_
+from aimc_lightning.nn.base import (
+    analog_arrays,
+    analog_layers,
+    is_analog,
+    parameter_name,
+    store_weight_,
+    tile_arrays,
+)
 from aimc_lightning.nn.registry import analog_class, convertible_names, reason_to_stay
+from aimc_lightning.nn.sharded import has_shards
 from aimc_lightning.nn.shortcuts import bypassed_children, close_shortcuts_
 from aimc_lightning.presets import get_preset
 from aimc_lightning.report import ConversionReport as ConversionReport
@@ -47,7 +55,8 @@ def convert_to_analog(
 
     Raises:
         ValueError: If nothing was converted, a selector matches no layer, the model is already
-            analog with another config, a layer does not fit its config, or a weight is not finite.
+            analog with another config or selection, a layer does not fit its config, or a weight is
+            not finite.
 
     Example:
         >>> model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2))
@@ -65,6 +74,7 @@ def convert_to_analog(
     if analog_layers(model):
         _require_same(model, selection)
         return ConversionReport(already=True)
+    _require_whole(model, "Call convert_to_analog before fully_shard")
     report = ConversionReport()
     replacements: dict[int, nn.Module] = {}
     for name, module, choice in _choices(model, selection):
@@ -100,6 +110,7 @@ def convert_to_digital(model: nn.Module) -> nn.Module:
         >>> type(convert_to_digital(model)[0]).__name__
         'Linear'
     """
+    _require_whole(model, "Let the run end that shards them")
     owners: dict[int, int] = {}
     for module in model.modules():
         for parameter in module._parameters.values():
@@ -155,15 +166,36 @@ def _nothing_converted(report: ConversionReport) -> str:
 
 
 def _require_same(model: nn.Module, selection: Selection) -> None:
-    """Raise if a layer that is analog already has other settings than those chosen now."""
-    for name, layer in analog_layers(model).items():
-        wanted = selection.choose(layer)
-        for array, _ in analog_arrays(layer).values():
-            if isinstance(wanted, TileConfig) and array.config != wanted:
+    """Raise if a model that is analog already is not what would be made of it now."""
+    for name, module, choice in _choices(model, selection):
+        if not is_analog(module):
+            if isinstance(choice, TileConfig):
+                raise ValueError(f"Layer {name!r} is digital, but {_OTHER_SELECTION}")
+            continue
+        wanted = selection.choose(module)
+        if isinstance(wanted, str):
+            raise ValueError(f"Layer {name!r} is analog ({wanted} now), but {_OTHER_SELECTION}")
+        for array in tile_arrays(module):
+            if array.config != wanted:
                 raise ValueError(
                     f"Layer {name!r} is already analog with another config; call "
                     "convert_to_digital(model) before converting with a new one."
                 )
+
+
+_OTHER_SELECTION = (
+    "the model was converted before, with other include, exclude or layers. Give the same again, "
+    "several configs as layers={name: config}, or call convert_to_digital(model) before."
+)
+
+
+def _require_whole(model: nn.Module, remedy: str) -> None:
+    if has_shards(model):
+        raise ValueError(
+            "Weights of the model are spread over processes, so its layers cannot be swapped: "
+            f"torch keeps track of the old ones. {remedy}, or leave sharding to "
+            "Trainer(strategy='aimc_fsdp'), which does it at the right time."
+        )
 
 
 def _fold_scales_(name: str, layer: nn.Module, owners: Mapping[int, int]) -> None:

@@ -51,7 +51,8 @@ class ADCConfig:
 
     Attributes:
         bits: Resolution including the sign, 2 to 24; ``None`` does not quantise.
-        bound: Largest output; one full input on one full weight gives 1. ``None`` does not clip.
+        bound: Largest output; one full input on one full weight gives 1. ``None`` does not clip,
+            and needs ``bits=None``.
         stochastic: Round stochastically.
         asymmetry: Relative loss of negative outputs, 0 to 1.
     """

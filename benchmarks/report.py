@@ -39,6 +39,10 @@ def _lines(results: dict[str, Any]) -> list[str]:
                 for cell in (_ratio(times[mode], variant), f"{goal}")
             ]
             lines.append(f"| {TITLES[name]} | {variant} | {' | '.join(cells)} |")
+        for rival, cases in results.get("rivals", {}).items():
+            if name in cases:
+                train, evaluate = (_ratio(cases[name][mode], "rival") for mode in ("train", "eval"))
+                lines.append(f"| {TITLES[name]} | {rival} | {train} | | {evaluate} | |")
     lines += ["", "Seconds of the plain step (train, evaluate): "]
     lines[-1] += "; ".join(
         f"{name} {t['train']['plain'][0]:.3f}, {t['eval']['plain'][0]:.3f}"
@@ -59,7 +63,10 @@ def _lines(results: dict[str, Any]) -> list[str]:
         ]
     for key, ratios in results.get("scaling", {}).items():
         values = ", ".join(f"{value}: {ratio:.2f}" for value, ratio in ratios.items())
-        lines += ["", f"Linear 1024 x 1024, full model, training ratio over {key} size: {values}."]
+        what = (
+            "four evaluations of each chip, programming included" if key == "chips" else "training"
+        )
+        lines += ["", f"Linear 1024 x 1024, full model, ratio of {what}, over {key}: {values}."]
     return lines
 
 

@@ -28,6 +28,7 @@ import torch  # noqa: E402 - the allocator must be set before
 from cases import CASES, Case, analog, programmed, variants  # noqa: E402
 from measure import interleaved, peak_memory_mb  # noqa: E402
 from report import write_report  # noqa: E402
+from rivals import rivals  # noqa: E402
 from torch import nn  # noqa: E402
 
 from aimc_lightning import program_, set_time_  # noqa: E402
@@ -54,6 +55,9 @@ def main() -> None:
     for name in arguments.cases:
         results["time"][name] = _time(name, arguments.repeats, torch.device(arguments.device))
         print(name, json.dumps(results["time"][name]), flush=True)
+        for rival, times in _time_rivals(name).items():
+            results.setdefault("rivals", {}).setdefault(rival, {})[name] = times
+            print(rival, json.dumps(times), flush=True)
     if arguments.device == "cpu" and "resnet32" in arguments.cases:
         results["memory"] = {name: _memory(name) for name in ("plain", *variants())}
         results["drift"] = _drift()
@@ -75,8 +79,14 @@ def _models(name: str, device: torch.device) -> tuple[Case, dict[str, nn.Module]
     return case, models
 
 
-def _step(case: Case, model: nn.Module) -> Callable[[], None]:
-    optimizer = torch.optim.SGD(model.parameters(), lr=1e-4, momentum=0.9)
+def _sgd(model: nn.Module) -> torch.optim.Optimizer:
+    return torch.optim.SGD(model.parameters(), lr=1e-4, momentum=0.9)
+
+
+def _step(
+    case: Case, model: nn.Module, make: Callable[[nn.Module], torch.optim.Optimizer] = _sgd
+) -> Callable[[], None]:
+    optimizer = make(model)
 
     def step() -> None:
         optimizer.zero_grad()
@@ -105,6 +115,26 @@ def _time(name: str, repeats: int, device: torch.device) -> dict[str, Any]:
     return {"train": train, "eval": evaluate}
 
 
+def _time_rivals(name: str) -> dict[str, Any]:
+    """Time the rivals that are there, each against plain torch, two rounds of both."""
+    torch.manual_seed(0)
+    case = CASES[name]()
+    found = rivals(lambda: copy.deepcopy(case.model))
+    result: dict[str, Any] = {}
+    for rival, build in found.items():
+        model, optimizer = build()
+        steps = {
+            "plain": _step(case, case.model.train()),
+            "rival": _step(case, model.train(), optimizer),
+        }
+        train = interleaved(steps, 2)
+        forwards = {
+            "plain": _forward(case, case.model.eval()), "rival": _forward(case, model.eval())
+        }  # fmt: skip
+        result[rival] = {"train": train, "eval": interleaved(forwards, 2)}
+    return result
+
+
 def _memory_of(variant: str) -> float:
     """Return the memory, in MB, that two training steps of ResNet-32 take beyond the model."""
     case = CASES["resnet32"]()
@@ -126,39 +156,68 @@ def _memory(variant: str) -> float:
     return float(subprocess.check_output(command, env=environment, text=True).split()[-1])
 
 
-def _drift() -> dict[str, Any]:
-    """Time 5 chips at 4 times on one batch, chips programmed anew, against as many forwards."""
-    case, models = _models("resnet32", torch.device("cpu"))
-    model = models["full"].eval()
-    plain = _forward(case, models["plain"].eval())
-    forward = _forward(case, model)
+def _aged_chips(model: nn.Module, forward: Callable[[], None], chips: int) -> Callable[[], None]:
+    """Return what programmes chips one after the other and measures each at four times."""
 
     def evaluate() -> None:
-        for chip in range(5):
+        for chip in range(chips):
             program_(model, seed=chip)
             for time_s in _TIMES_S:
                 set_time_(model, time_s, seed=chip)
                 forward()
 
-    return interleaved({"plain": lambda: [plain() for _ in range(20)], "full": evaluate}, 3)
+    return evaluate
+
+
+def _drift() -> dict[str, Any]:
+    """Time 5 chips at 4 times on one batch, chips programmed anew, against as many forwards."""
+    case, models = _models("resnet32", torch.device("cpu"))
+    plain = _forward(case, models["plain"].eval())
+    model = models["full"].eval()
+    full = _aged_chips(model, _forward(case, model), 5)
+    return interleaved({"plain": lambda: [plain() for _ in range(20)], "full": full}, 3)
+
+
+#: What the cost is measured against, and the standard values of what is not varied.
+_SCALES = {
+    "tile size": (128, 256, 512, 1024),
+    "batch size": (1, 16, 128, 512),
+    "layers": (1, 4, 16),
+    "chips": (1, 5, 25),
+}
+_STANDARD = {"tile size": 512, "batch size": 512, "layers": 1}
+
+
+def _linear_stack(size: dict[str, int]) -> tuple[Case, nn.Module]:
+    """Return layers of 1024 x 1024, and the same on tiles."""
+    torch.manual_seed(0)
+    layers = nn.Sequential(*(nn.Linear(1024, 1024) for _ in range(size["layers"])))
+    inputs = (torch.randn(size["batch size"], 1024),)
+    case = Case(layers, inputs, lambda m, i: m(i[0]).square().mean())
+    tile = size["tile size"]
+    config = variants()["full"].with_values(
+        {"mapping.max_inputs": tile, "mapping.max_outputs": tile}
+    )
+    return case, analog(Case(copy.deepcopy(layers), inputs, case.loss), config)
 
 
 def _scaling(repeats: int) -> dict[str, Any]:
-    """Return the training ratio of one linear layer over tile size and over batch."""
-    result: dict[str, Any] = {"tile": {}, "batch": {}}
-    for key, values in {"tile": (128, 256, 512, 1024), "batch": (1, 16, 128, 512)}.items():
+    """Return ratios of the full model over each scale: training, or evaluation over chips."""
+    result: dict[str, Any] = {}
+    for key, values in _SCALES.items():
         for value in values:
-            torch.manual_seed(0)
-            size = {"tile": 512, "batch": 512, key: value}
-            x = torch.randn(size["batch"], 1024)
-            layer = nn.Sequential(nn.Linear(1024, 1024))
-            plain = Case(layer, (x,), lambda m, i: m(i[0]).square().mean())
-            changes = {"mapping.max_inputs": size["tile"], "mapping.max_outputs": size["tile"]}
-            config = variants()["full"].with_values(changes)
-            ours = analog(Case(copy.deepcopy(plain.model), plain.inputs, plain.loss), config)
-            steps = {"plain": _step(plain, plain.model), "full": _step(plain, ours)}
+            case, model = _linear_stack({**_STANDARD, key: value})
+            if key == "chips":
+                plain, ours = _forward(case, case.model), _forward(case, model.eval())
+                steps = {
+                    "plain": lambda n=value, f=plain: [f() for _ in range(4 * n)],
+                    "full": _aged_chips(model, ours, value),
+                }
+            else:
+                steps = {"plain": _step(case, case.model), "full": _step(case, model)}
             times = interleaved(steps, repeats)
-            result[key][str(value)] = times["full"].median / times["plain"].median
+            ratio = times["full"].median / times["plain"].median
+            result.setdefault(key, {})[str(value)] = ratio
     return result
 
 

@@ -21,7 +21,8 @@ ROWS = (
     ("checkpoint",),
     ("integration",),
     ("evaluation",),
-    ("hub", "importer"),
+    ("foreign_device",),
+    ("hub", "importer", "foreign_config"),
     ("zoo",),
     ("recipes",),
 )

@@ -114,6 +114,10 @@ def test_impossible_bits_are_refused(cls, bits):
     (lambda: TileConfig(
         adc=ADCConfig(bits=None, bound=None),
         input_range=InputRangeConfig(noise_management="abs_max_np_sum")), "needs ADCConfig.bound"),
+    (lambda: TileConfig(
+        chip=ChipConfig(device=ReRamWan2022()),
+        weight_noise=WeightNoiseConfig(type="device", std=1.0, t_inference_s=7200.0)),
+     "t_inference_s is 7200.0, but ReRamWan2022 has data for 1, 86400, 172800 s only"),
 ])  # fmt: skip
 def test_impossible_combination_names_its_rule(build, message):
     with pytest.raises(ValueError, match=message):

@@ -201,6 +201,22 @@ def test_second_conversion_with_other_settings_is_refused():
         convert_to_analog(model, "ideal")
 
 
+@pytest.mark.parametrize(
+    ("first", "second", "message"),
+    [
+        ({"exclude": ["2"]}, {}, "Layer '2' is digital, but the model was converted before"),
+        ({}, {"exclude": ["2"]}, r"Layer '2' is analog \(excluded now\), but"),
+        ({"include": ["0"]}, {"include": ["2"]}, r"several configs as layers=\{name: config\}"),
+    ],
+)
+def test_second_call_with_another_selection_is_refused(first, second, message):
+    model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2))
+    convert_to_analog(model, **first)
+    with pytest.raises(ValueError, match=message):
+        convert_to_analog(model, **second)
+    assert convert_to_analog(model, **first).already
+
+
 class Doubled(nn.Linear):
     """A linear layer with a forward of its own."""
 

@@ -58,9 +58,11 @@ def test_network_converts_trains_and_equals_the_digital_one(network, request, ca
         convert_to_analog(model, "ideal")
         torch.testing.assert_close(forward(model), expected, rtol=1e-5, atol=1e-5)
         convert_to_digital(model)
+        # In float64: deep networks with random weights amplify the rounding of float32.
+        expected = forward(model.double())
         convert_to_analog(model, THROUGH_TILES)
-        torch.testing.assert_close(forward(model), expected, rtol=1e-3, atol=1e-4)
-        convert_to_digital(model)
+        torch.testing.assert_close(forward(model), expected, rtol=1e-6, atol=1e-6)
+        convert_to_digital(model).float()
     assert list(model.state_dict()) == keys
     assert {id(parameter) for parameter in model.parameters()} == parameters  # ties included
 

@@ -29,10 +29,10 @@ from aimc_lightning.integration.digital import digital_layers
 from aimc_lightning.integration.finite import InputWatch, check_weights
 from aimc_lightning.integration.times import format_time
 from aimc_lightning.nn.base import (
-    analog_arrays,
     analog_layers,
     program_,
     set_time_,
+    tile_arrays,
     unprogram_,
 )
 
@@ -227,7 +227,7 @@ def fingerprint(module: nn.Module, sweep: Sweep, limit: float | None) -> str:
 
 def _check_times(module: nn.Module, times_s: Sequence[float]) -> None:
     for layer in analog_layers(module).values():
-        for array, _ in analog_arrays(layer).values():
+        for array in tile_arrays(layer):
             for time_s in times_s:
                 if time_s > 0:
                     array.config.chip.device.check_time(time_s)

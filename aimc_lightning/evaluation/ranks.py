@@ -17,6 +17,7 @@ from lightning.pytorch.loops import _EvaluationLoop
 from torch.utils.data.distributed import DistributedSampler
 
 from aimc_lightning.evaluation.rows import DriftRow
+from aimc_lightning.nn.sharded import whole_parameters
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,12 @@ def each_rank_alone(trainer: Trainer, loop: _EvaluationLoop) -> Iterator[Ranks]:
         return
     world = torch.distributed.group.WORLD
     ranks = Ranks(torch.distributed.get_rank(), torch.distributed.get_world_size(), world)
+    # A pass through sharded layers would wait for the others as well.
+    with whole_parameters(trainer.lightning_module):
+        yield from _without_others(trainer, loop, ranks)
+
+
+def _without_others(trainer: Trainer, loop: _EvaluationLoop, ranks: Ranks) -> Iterator[Ranks]:
     alone, _ = torch.distributed.new_subgroups(group_size=1)
     connector, strategy = trainer._accelerator_connector, trainer.strategy
     sampling, wrapped = connector.use_distributed_sampler, strategy.model
@@ -82,7 +89,7 @@ def each_rank_alone(trainer: Trainer, loop: _EvaluationLoop) -> Iterator[Ranks]:
     try:
         yield ranks
     finally:
-        torch.distributed.group.WORLD = world
+        torch.distributed.group.WORLD = ranks.world
         loop._combined_loader, loop._max_batches = loader, max_batches
         connector.use_distributed_sampler, strategy.model = sampling, wrapped
 

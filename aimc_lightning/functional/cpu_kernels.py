@@ -71,7 +71,8 @@ class OutputArrays(NamedTuple):
 
 
 @scalar
-def _to_bf16(value: float) -> int:
+def to_bf16(value: float) -> int:
+    """Return the 16 bits of the nearest bfloat16, ties to even."""
     bits = float_to_bits(value)
     rounding = _U32(_U32(0x7FFF) + _U32(_U32(bits >> _U32(16)) & _U32(1)))
     return _U16(_U32(bits + rounding) >> _U32(16))
@@ -105,20 +106,20 @@ def _copy(values: Array, target: Array) -> None:
 @part
 def _narrow(values: Array, target: Array) -> None:
     for i in range(target.size):
-        target[i] = _to_bf16(values[i])
+        target[i] = to_bf16(values[i])
 
 
 @part
 def _narrow_magnitude(values: Array, target: Array) -> None:
     for i in range(target.size):
-        target[i] = _to_bf16(abs(values[i]))
+        target[i] = to_bf16(abs(values[i]))
 
 
 @part
 def _narrow_square(values: Array, target: Array) -> None:
     for i in range(target.size):
-        value = _from_bf16(_to_bf16(values[i]))
-        target[i] = _to_bf16(value * value)
+        value = _from_bf16(to_bf16(values[i]))
+        target[i] = to_bf16(value * value)
 
 
 @kernel

@@ -215,8 +215,13 @@ def _analog_product(
     if helper is not None:
         # DAC codes are small integers, which bfloat16 holds exactly up to 8 bits.
         coarse = x.to(helper.dtype)
+        squares = None
         if weights.positioned is not None and weights.magnitude is not None:
-            current = product.forward(coarse.abs(), weights.magnitude).to(z.dtype)
+            if weights.magnitude is weights.squares:
+                current, squares = product.pair(coarse.abs(), coarse.square(), weights.magnitude)
+            else:
+                current = product.forward(coarse.abs(), weights.magnitude)
+            current = current.to(z.dtype)
             weighted = product.forward(coarse, weights.positioned).to(z.dtype)
             scale = p.ir_drop_scale * step
             z = subtract_ir_drop_(
@@ -224,8 +229,9 @@ def _analog_product(
             )
         if weights.squares is not None:
             # Overwrites x where no other dtype was needed, so x must not be used below.
-            squares = product.forward(coarse.square_(), weights.squares).to(z.dtype)
-            variance = read_noise_variance(squares, p.read_noise_std * step)
+            if squares is None:
+                squares = product.forward(coarse.square_(), weights.squares)
+            variance = read_noise_variance(squares.to(z.dtype), p.read_noise_std * step)
     if input_sum is not None:
         v_offset = 0.0 if p.v_offset is None else product.per_output(p.v_offset.to(z))
         z = offset_and_series_resistance(z, input_sum, v_offset, p.r_series, p.v_offset_w_min)

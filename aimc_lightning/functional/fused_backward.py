@@ -12,7 +12,9 @@ from aimc_lightning.functional.cpu_layout import Border, border, dense, flat_arr
 from aimc_lightning.functional.cpu_product import RowProduct
 from aimc_lightning.functional.crossbar import Periphery
 from aimc_lightning.functional.fused import FusedOutput
-from aimc_lightning.functional.product import Product
+from aimc_lightning.functional.product import LinearProduct, Product
+
+_FEW = 64  # one clipped input in so many: gathering their columns still pays
 
 
 class FusedGradients(NamedTuple):
@@ -38,7 +40,7 @@ def fused_backward(
     scales: tuple[Tensor, Tensor],
     periphery: Periphery,
     product: Product,
-    needs: tuple[bool, bool, bool],
+    needs: tuple[bool, bool, bool, bool],
 ) -> FusedGradients:
     """Return the gradients of :func:`~aimc_lightning.functional.fused.fused_forward`.
 
@@ -50,23 +52,47 @@ def fused_backward(
         scales: Input range, positive scalar tensor, and output scale, ``(out,)``.
         periphery: Numbers of the signal chain.
         product: How inputs meet weights.
-        needs: Whether to return the gradients of inputs or range, of weight, and of output scale.
+        needs: Whether to return the gradients of inputs, of range, of weight, and of output scale.
     """
     input_range, output_scale = scales
     rows = RowProduct(product, x.shape, weight)
     limit = periphery.code_limit or 0.0
     grad, per_output = _enter(
-        border(grad_y, product), rows.to_rows(forward.codes), output_scale, limit, needs[2]
+        border(grad_y, product), rows.to_rows(forward.codes), output_scale, limit, needs[3]
     )
-    dac_codes = forward.dac_codes
+    dac_codes, inverse_range = forward.dac_codes, (1 / input_range).item()
     assert dac_codes is not None
-    grad_rows, grad_w = rows.backward(grad, dac_codes.float(), weight, needs[:2])
-    if grad_rows is None:
-        return FusedGradients(None, grad_w, per_output, None, None)
-    inputs = border(x, product)
-    grad_x, sums = _leave(inputs, grad_rows, x.shape, product, (1 / input_range).item())
-    outside = sums[1] / inputs.blocks.elements
-    return FusedGradients(grad_x, grad_w, per_output, sums[0], outside)
+    sums = None
+    if needs[1] and not needs[0] and isinstance(product, LinearProduct):
+        sums = _sums_of_few(x.reshape(-1, x.shape[-1]) * inverse_range, grad, weight)
+    of_inputs = needs[0] or (needs[1] and sums is None)
+    grad_rows, grad_w = rows.backward(grad, dac_codes.float(), weight, (of_inputs, needs[2]))
+    grad_x = None
+    if grad_rows is not None:
+        grad_x, sums = _leave(border(x, product), grad_rows, x.shape, product, inverse_range)
+    widening, outside = (None, None) if sums is None else (sums[0], sums[1] / x.numel())
+    return FusedGradients(grad_x, grad_w, per_output, widening, outside)
+
+
+def _sums_of_few(relative: Tensor, grad: Tensor, weight: Tensor) -> Tensor | None:
+    """Return what the range learns from, for inputs whose gradient nobody asks for.
+
+    Only inputs on or beyond the range count, which are few, so the whole product would be wasted.
+
+    Args:
+        relative: Inputs in units of the range, ``(rows, in)``.
+        grad: Gradient of the product, ``(rows, out)``.
+        weight: Normalised weights, ``(out, in)``.
+
+    Returns:
+        The two sums of ``leave_backward``, or ``None`` if the inputs are too many.
+    """
+    row, column = (relative.abs() >= 1).nonzero(as_tuple=True)
+    if len(row) * _FEW > relative.numel():
+        return None
+    incoming = (grad[row] * weight.t()[column]).sum(1)
+    widening = (relative[row, column].sign() * incoming).clamp(max=0).sum()
+    return torch.stack((widening, widening.new_tensor(float(len(row)))))
 
 
 def _enter(

@@ -127,7 +127,7 @@ class _FusedMVM(torch.autograd.Function):
         grads = fused_backward(
             grad_y, x, weight, FusedOutput(grad_y, codes, dac_codes),
             (width, _output_scale(out_scale, mapping_scale, weight)), p, product,
-            (need_x or need_range, need_weight, need_scale),
+            (need_x, need_range, need_weight, need_scale),
         )  # fmt: skip
         grad_range = grad_scale = None
         if grads.per_output is not None:
@@ -160,7 +160,7 @@ def _logical_gradient(grad: Tensor | None, scale: Tensor, mapping_scale: Tensor)
     if grad is None:
         return None
     to_logical = (scale / mapping_scale).expand(grad.shape[0])
-    return grad * to_logical.view(-1, *(1,) * (grad.dim() - 1))
+    return grad.mul_(to_logical.view(-1, *(1,) * (grad.dim() - 1)))  # fresh from its product
 
 
 def _output_scale(out_scale: Tensor, mapping_scale: Tensor, weight: Tensor) -> Tensor:

@@ -109,7 +109,7 @@ def noisy_weight(
     if kind == "polynomial":
         return weight + spread.mul_(xi)
     if kind == "programming":
-        noisy = (weight + spread.mul_(xi).div_(_G_MAX_US)).abs()
+        noisy = (weight.abs() + spread.mul_(xi).div_(_G_MAX_US)).abs()
         return torch.where(weight < 0, -noisy, noisy)
     raise ValueError(f"Unknown weight noise type {kind!r}; expected one of {WeightNoiseType}.")
 

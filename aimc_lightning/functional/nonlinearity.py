@@ -105,4 +105,4 @@ def asymmetric_(values: Tensor, asymmetry: float) -> Tensor:
         >>> asymmetric_(torch.tensor([1.0, -1.0]), 0.5)
         tensor([ 1.0000, -0.5000])
     """
-    return values.add_(values.clamp(max=0), alpha=-asymmetry)
+    return values.mul_(1 - asymmetry * (values.detach() < 0).to(values.dtype))

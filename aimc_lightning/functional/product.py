@@ -18,6 +18,10 @@ class Product(Protocol):
         """Return the product of inputs and weights."""
         ...
 
+    def pair(self, x: Tensor, other: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the products of two inputs with the same weights, which are read once."""
+        ...
+
     def backward(
         self, grad: Tensor, x: Tensor, weight: Tensor, needs: tuple[bool, bool]
     ) -> tuple[Tensor | None, Tensor | None]:
@@ -45,6 +49,11 @@ class LinearProduct(NamedTuple):
     def forward(self, x: Tensor, weight: Tensor) -> Tensor:
         """Return the product, shape ``(..., out_features)``."""
         return F.linear(x, weight)
+
+    def pair(self, x: Tensor, other: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+        """Return both products, each of shape ``(..., out_features)``."""
+        first, second = self.forward(torch.stack((x, other)), weight)
+        return first, second
 
     def backward(
         self, grad: Tensor, x: Tensor, weight: Tensor, needs: tuple[bool, bool]
@@ -77,6 +86,11 @@ class StackedProduct(NamedTuple):
     def forward(self, x: Tensor, weight: Tensor) -> Tensor:
         """Return the products, shape ``(tiles, batch, out_features)``."""
         return torch.bmm(x, weight.transpose(1, 2))
+
+    def pair(self, x: Tensor, other: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+        """Return both products, each of shape ``(tiles, batch, out_features)``."""
+        first, second = self.forward(torch.cat((x, other), 1), weight).chunk(2, 1)
+        return first, second
 
     def backward(
         self, grad: Tensor, x: Tensor, weight: Tensor, needs: tuple[bool, bool]
@@ -123,6 +137,11 @@ class ConvProduct(NamedTuple):
         return torch.convolution(
             x, weight, None, self.stride, self.padding, self.dilation, False, zeros, self.groups
         )
+
+    def pair(self, x: Tensor, other: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+        """Return both convolutions, each of shape ``(batch, out, *space)``."""
+        first, second = self.forward(torch.cat((x, other)), weight).chunk(2)
+        return first, second
 
     def backward(
         self, grad: Tensor, x: Tensor, weight: Tensor, needs: tuple[bool, bool]

@@ -14,9 +14,11 @@ try:
 except ImportError:  # no numba
     HAS_KERNELS = False
 
-# torch's CPU generator is serial (about 0.2 to 0.3 billion normals a second), so large draws come
-# from kernels or, in other types, from chunks with generators of their own. The cut depends on the
-# size only, never on the number of threads: the same seed gives the same numbers on every machine.
+# torch's CPU generator is serial (about 0.2 to 0.3 billion normals a second), so all but the
+# smallest draws come from kernels or, in other types, from chunks with generators of their own. The
+# cuts depend on the size only, never on the number of threads: the same seed gives the same numbers
+# on every machine.
+_KERNEL = 1 << 12
 _CHUNK = 1 << 18
 
 
@@ -44,12 +46,14 @@ def standard_normal_like(x: Tensor, *, generator: torch.Generator | None = None)
         True
     """
     numel = x.numel()
-    if torch.compiler.is_compiling() or x.device.type != "cpu" or numel < 2 * _CHUNK:
+    kernels = HAS_KERNELS and x.dtype == torch.float32
+    small = numel < (_KERNEL if kernels else 2 * _CHUNK)
+    if torch.compiler.is_compiling() or x.device.type != "cpu" or small:
         return torch.randn(x.shape, dtype=x.dtype, device=x.device, generator=generator)
     with torch.inference_mode(False):  # threads of the pool are never in inference mode
         out = torch.empty(numel, dtype=x.dtype)
     seed = int(torch.randint(0, 2**63 - 1, (), generator=generator))
-    if HAS_KERNELS and out.dtype == torch.float32:
+    if kernels:
         draw_normals(out.numpy(), seed)
         return out.view(x.shape)
     jobs = [

@@ -88,6 +88,11 @@ class AnalogTraining(Callback):
     @property
     def tile_config(self) -> TileConfig:
         """The settings in use."""
+        if isinstance(self.config, str):
+            raise TypeError(
+                f"AnalogTraining.config is {self.config!r}, but it must be a TileConfig; name a "
+                f"preset with preset={self.config!r}."
+            )
         return self.config if self.config is not None else get_preset(self.preset)
 
     @property
@@ -111,6 +116,8 @@ class AnalogTraining(Callback):
         fresh = self._teacher is None or not analog_layers(module)
         if self.distillation is not None and fitting and fresh:
             self._teacher = Teacher(module, self.distillation)
+        # Layers that only this worker process has are named as such, not as another selection.
+        getattr(module.trainer.strategy.launcher, "check_parameters", _nothing)(module)
         report = convert_to_analog(
             module,
             self.tile_config,
@@ -260,6 +267,10 @@ class AnalogTraining(Callback):
             self._stream.load_state_dict(trainer, state["stream"])
         if self._teacher is not None and "teacher" in state:
             self._teacher.load_state_dict(state["teacher"])
+
+
+def _nothing(_: LightningModule) -> None:
+    pass
 
 
 def _settings(callback: AnalogTraining) -> dict[str, Any]:

@@ -40,11 +40,21 @@ def check_trainer(
 
 def _check_strategy(trainer: Trainer) -> None:
     strategy = trainer.strategy
-    if isinstance(strategy, (DeepSpeedStrategy, FSDPStrategy, ModelParallelStrategy)):
+    refused = (DeepSpeedStrategy, FSDPStrategy, ModelParallelStrategy)
+    if getattr(strategy, "gathers_weights", False):
+        callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
+        for callback in callbacks:
+            if isinstance(callback, WeightAveraging):
+                raise ValueError(
+                    f"{type(callback).__name__} averages whole copies of a module, "
+                    f"{type(strategy).__name__} cuts its weights up. Use strategy='aimc_ddp'."
+                )
+    elif isinstance(strategy, refused):
         raise ValueError(
             f"{type(strategy).__name__} leaves each process a part of a layer's weights: the "
             "column maxima that scale and clip the weights of a crossbar cannot be computed from "
-            "it. Use strategy='aimc_ddp'."
+            "it. Use strategy='aimc_fsdp', which also shares weights among processes but reduces "
+            "what belongs together, or 'aimc_ddp'."
         )
 
 

@@ -8,6 +8,7 @@ from torch import nn
 
 from aimc_lightning.conversion import convert_to_digital
 from aimc_lightning.nn.base import analog_layers
+from aimc_lightning.nn.sharded import whole_parameters
 
 
 @contextmanager
@@ -22,7 +23,8 @@ def digital_layers(module: nn.Module, names: Collection[str] | None = None) -> I
     if names is not None:
         layers = {name: layers[name] for name in names}
     for layer in layers.values():
-        holder = nn.Sequential(copy.deepcopy(layer))
+        with whole_parameters(layer):
+            holder = nn.Sequential(copy.deepcopy(layer))
         convert_to_digital(holder)
         vars(layer)["forward"] = holder[0].forward
     try:

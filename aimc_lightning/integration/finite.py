@@ -9,13 +9,14 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from aimc_lightning.nn.base import analog_layers
+from aimc_lightning.nn.sharded import local_part
 
 
 def check_weights(model: nn.Module) -> None:
     """Raise if a parameter of an analog layer is NaN or infinite.
 
     Costs one reduction per parameter and one host synchronisation; call it once per epoch or when
-    something looks wrong.
+    something looks wrong. Of sharded weights each process looks at its part.
 
     Args:
         model: Model with analog layers.
@@ -31,7 +32,7 @@ def check_weights(model: nn.Module) -> None:
     if not named:
         return
     device = named[0][1].device
-    flags = torch.stack([torch.isfinite(p.detach()).all().to(device) for _, p in named]).tolist()
+    flags = torch.stack([torch.isfinite(local_part(p)).all().to(device) for _, p in named]).tolist()
     bad = [name for (name, _), finite in zip(named, flags, strict=True) if not finite]
     if bad:
         raise ValueError(

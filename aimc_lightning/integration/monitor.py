@@ -8,7 +8,8 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 from torch.utils.hooks import RemovableHandle
 
-from aimc_lightning.nn.base import analog_arrays, analog_layers
+from aimc_lightning.nn.base import analog_arrays, analog_layers, tile_arrays
+from aimc_lightning.nn.sharded import whole_parameters
 from aimc_lightning.tiles.array import TileArray
 
 
@@ -99,11 +100,7 @@ class _ProductWatch:
 
     def __init__(self, model: LightningModule) -> None:
         self._seen: dict[TileArray, dict[str, float]] = {}
-        arrays = [
-            array
-            for layer in analog_layers(model).values()
-            for array, _ in analog_arrays(layer).values()
-        ]
+        arrays = [array for layer in analog_layers(model).values() for array in tile_arrays(layer)]
         self._handles: list[RemovableHandle] = [
             array.register_forward_hook(self._note) for array in arrays
         ]
@@ -130,14 +127,18 @@ class _ProductWatch:
     @torch.no_grad()
     def values(self, model: LightningModule) -> Iterator[tuple[str, float]]:
         for layer_name, layer in analog_layers(model).items():
-            arrays = analog_arrays(layer)
-            for name, (array, weight) in arrays.items():
-                prefix = layer_name if len(arrays) == 1 else f"{layer_name}/{name}"
+            with whole_parameters(layer):
+                kurtosis = {
+                    name: _kurtosis(weight.detach().float())
+                    for name, (_, weight) in analog_arrays(layer).items()
+                }
+            for (name, value), array in zip(kurtosis.items(), tile_arrays(layer), strict=True):
+                prefix = layer_name if len(kurtosis) == 1 else f"{layer_name}/{name}"
                 ranges = [float(tile.input_range) for tile in array.tiles]  # type: ignore[arg-type]
                 yield f"{prefix}/input_range", sum(ranges) / len(ranges)
-                yield f"{prefix}/weight_kurtosis", _kurtosis(weight.detach().float())
-                for key, value in self._seen.get(array, {}).items():
-                    yield f"{prefix}/{key}", value
+                yield f"{prefix}/weight_kurtosis", value
+                for key, seen in self._seen.get(array, {}).items():
+                    yield f"{prefix}/{key}", seen
 
 
 def _kurtosis(weight: Tensor) -> float:

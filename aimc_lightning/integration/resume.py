@@ -5,12 +5,14 @@ generators nor the place inside an epoch: after a checkpoint in the middle of an
 data loader starts again at its first batch. This module adds both.
 """
 
+import os
 from typing import Any
 
 import torch
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_warn
 from torch import Tensor
+from torch.distributed.tensor import DTensor
 
 from aimc_lightning.integration.randomness import (
     gather_random_states,
@@ -19,6 +21,8 @@ from aimc_lightning.integration.randomness import (
     set_random_state,
 )
 from aimc_lightning.nn.base import analog_tiles
+
+_GLOBAL_SEED = "PL_GLOBAL_SEED"  # where Lightning keeps it
 
 
 class TrainingStream:
@@ -50,16 +54,20 @@ class TrainingStream:
             module: Its module; its gradients are kept if the checkpoint falls between two batches
                 whose gradients are accumulated.
         """
-        now = random_state()
-        if trainer.validating and self._after_batch is not None:
+        now, generators_now = random_state(), _generator_states(trainer)
+        if self._between_epochs is not None:  # the next epoch's iterator is made already
+            now = self._between_epochs["now"]
+            generators_now = self._between_epochs["generators_now"]
+        elif trainer.validating and self._after_batch is not None:
             now = self._after_batch
         start = self._epoch_start if self._epoch_start is not None else now
         return {
             "now": gather_random_states(now),
             "epoch_start": gather_random_states(start),
-            "generators_now": _generator_states(trainer),
+            "generators_now": generators_now,
             "generators_epoch_start": [state.clone() for state in self._epoch_generators],
-            **_between_steps(trainer, module),
+            "global_seed": os.environ.get(_GLOBAL_SEED),
+            "between_steps": _between_steps(trainer, module),
         }
 
     def load_state_dict(self, trainer: Trainer, state: dict[str, Any]) -> None:
@@ -72,6 +80,7 @@ class TrainingStream:
                 f"exact continuation use {ranks} processes."
             )
             return
+        _set_global_seed(state["global_seed"])
         rank = trainer.global_rank
         self._loaded = {
             **state,
@@ -95,12 +104,8 @@ class TrainingStream:
             return
         state, self._loaded = self._loaded, None
         _keep_random_state_in_fast_forward(trainer)
-        parameters = dict(module.named_parameters())
-        for name, gradient in state["gradients"].items():
-            parameters[name].grad = gradient.to(parameters[name].device)
-        tiles = analog_tiles(module)
-        for name, noisy_weight in state["held_noise"].items():
-            tiles[name]._held = noisy_weight.to(tiles[name].input_range.device)
+        if state["between_steps"]:
+            _restore_between_steps(module, state["between_steps"][trainer.global_rank])
         self._after_batch = state["now"]
         progress = trainer.fit_loop.epoch_loop.batch_progress
         seen = progress.current.processed  # type: ignore[attr-defined]
@@ -110,6 +115,7 @@ class TrainingStream:
             _skip_batches(trainer, state, seen)
             set_random_state(state["now"])
         else:
+            _count_next_epoch(trainer)
             self._between_epochs = state
             self._start_epoch_from(trainer, state)
             _set_epoch(trainer)
@@ -142,6 +148,28 @@ class TrainingStream:
         _set_generator_states(trainer, state["generators_now"])
         self._epoch_start = state["now"]
         self._epoch_generators = state["generators_now"]
+
+
+def _set_global_seed(seed: str | None) -> None:
+    """Put back the seed of ``seed_everything``, from which Lightning's distributed sampler orders.
+
+    It is read when the data loaders are made, after the checkpoint was loaded.
+    """
+    if seed is None:
+        os.environ.pop(_GLOBAL_SEED, None)
+    else:
+        os.environ[_GLOBAL_SEED] = seed
+
+
+def _count_next_epoch(trainer: Trainer) -> None:
+    """Have Lightning begin an epoch after a checkpoint of the last batch of the one before.
+
+    It has then closed that epoch, but still takes the next one for it: it neither counts it nor
+    calls ``on_train_epoch_start``, and a checkpoint inside could not be resumed from.
+    """
+    progress = trainer.fit_loop.epoch_progress.total
+    if trainer.fit_loop.restarted_mid_epoch and progress.processed == progress.ready:  # type: ignore[attr-defined]
+        trainer.fit_loop.reset_restart_stage()
 
 
 def _keep_random_state_in_fast_forward(trainer: Trainer) -> None:
@@ -229,22 +257,39 @@ def _skip_batches(trainer: Trainer, state: dict[str, Any], seen: int) -> None:
     fetcher.fetched = 0
 
 
-def _between_steps(trainer: Trainer, module: LightningModule) -> dict[str, dict[str, Tensor]]:
-    """Return gradients and held noise if the checkpoint falls between two accumulated batches."""
+def _between_steps(trainer: Trainer, module: LightningModule) -> list[dict[str, Any]]:
+    """Return gradients and held noise of each process, if gradients are being accumulated.
+
+    Returns:
+        One entry per rank, on rank 0, which writes the checkpoint; empty after optimizer steps.
+    """
     progress = trainer.fit_loop.epoch_loop.batch_progress
     stepped = progress.current.ready % trainer.accumulate_grad_batches == 0
     if stepped or progress.is_last_batch:
-        return {"gradients": {}, "held_noise": {}}
-    if trainer.world_size > 1:
-        rank_zero_warn(
-            "This checkpoint falls between two accumulated batches; the gradients of several "
-            "processes are not kept, so a run resumed from it is not an exact continuation. Save "
-            "after optimizer steps instead (every_n_train_steps)."
-        )
-        return {"gradients": {}, "held_noise": {}}
+        return []
     gradients = {name: p.grad for name, p in module.named_parameters() if p.grad is not None}
+    if any(isinstance(gradient, DTensor) for gradient in gradients.values()):
+        rank_zero_warn(
+            "This checkpoint falls between two accumulated batches; sharded gradients are not "
+            "kept, so a run resumed from it is not an exact continuation. Save after optimizer "
+            "steps instead (every_n_train_steps)."
+        )
+        return []
     held = {name: t._held for name, t in analog_tiles(module).items() if t._held is not None}
-    return {
+    own = {
         "gradients": {name: value.detach().cpu().clone() for name, value in gradients.items()},
         "held_noise": {name: value.detach().cpu().clone() for name, value in held.items()},
     }
+    if trainer.world_size == 1:
+        return [own]
+    ranks: list[Any] | None = [None] * trainer.world_size if trainer.global_rank == 0 else None
+    torch.distributed.gather_object(own, ranks)
+    return ranks or []
+
+
+def _restore_between_steps(module: LightningModule, state: dict[str, Any]) -> None:
+    parameters, tiles = dict(module.named_parameters()), analog_tiles(module)
+    for name, gradient in state["gradients"].items():
+        parameters[name].grad = gradient.to(parameters[name].device)
+    for name, noisy_weight in state["held_noise"].items():
+        tiles[name]._held = noisy_weight.to(tiles[name].input_range.device)

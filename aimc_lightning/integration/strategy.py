@@ -1,8 +1,9 @@
 """The Lightning strategies ``aimc`` and ``aimc_ddp``, chosen by name in the Trainer.
 
-Importing ``aimc_lightning`` registers them. They bring the callback ``AnalogTraining`` along, so
-that a run behaves as with the callback alone, and add what no callback can do: with processes that
-are forked or spawned, the module is converted before, in the main process.
+Importing ``aimc_lightning`` registers them, and ``aimc_fsdp`` of
+:mod:`aimc_lightning.integration.fsdp`. They bring the callback ``AnalogTraining`` along, so that a
+run behaves as with the callback alone, and add what no callback can do: with processes that are
+forked or spawned, the module is converted before, in the main process.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,6 +15,7 @@ from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy, Stra
 
 from aimc_lightning.config import TileConfig
 from aimc_lightning.conversion import Selector
+from aimc_lightning.integration.fsdp import AimcFSDPStrategy
 from aimc_lightning.integration.launch import (
     ConvertingLauncher,
     add_callback,
@@ -142,3 +144,6 @@ def register_strategies() -> None:
     ):
         description = f"DDP with analog layers, processes started by {start_method}"
         StrategyRegistry.register(name, AimcDDPStrategy, description, start_method=start_method)
+    for name, start_method in (("aimc_fsdp", "popen"), ("aimc_fsdp_fork", "fork")):
+        description = f"FSDP2 with analog layers, processes started by {start_method}"
+        StrategyRegistry.register(name, AimcFSDPStrategy, description, start_method=start_method)

@@ -8,12 +8,14 @@ units, and holds its tiles as ``analog``: one array, or a dictionary of arrays b
 import copy
 import hashlib
 from collections.abc import Iterator
+from contextlib import nullcontext
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from aimc_lightning.config import TileConfig
+from aimc_lightning.nn.sharded import whole_parameters
 from aimc_lightning.tiles.array import TileArray
 from aimc_lightning.tiles.tile import AnalogTile
 
@@ -113,6 +115,15 @@ def analog_arrays(layer: Any) -> dict[str, tuple[TileArray, Tensor]]:  # noqa: A
     return {name: (array, layer.crossbar_weight(name)) for name, array in layer.analog.items()}
 
 
+def tile_arrays(layer: Any) -> list[TileArray]:  # noqa: ANN401
+    """Return the arrays of one analog layer without looking at its weights.
+
+    Args:
+        layer: An analog layer.
+    """
+    return [layer.analog] if isinstance(layer.analog, TileArray) else list(layer.analog.values())
+
+
 def parameter_name(layer: Any, name: str) -> str:  # noqa: ANN401
     """Return the name of the parameter that holds the weights of an array.
 
@@ -175,10 +186,13 @@ def redraw_weight_noise_(model: nn.Module) -> None:
 def clip_weights_(model: nn.Module) -> None:
     """Clip the weights of all analog layers as configured; call it after each optimizer step."""
     for layer in analog_layers(model).values():
-        for name, (array, weight) in analog_arrays(layer).items():
-            if array.config.clip.type is not None:
-                array.clip_(weight)
-                _write_back_(layer, name, weight)
+        if all(array.config.clip.type is None for array in tile_arrays(layer)):
+            continue
+        with whole_parameters(layer, write=True):
+            for name, (array, weight) in analog_arrays(layer).items():
+                if array.config.clip.type is not None:
+                    array.clip_(weight)
+                    _write_back_(layer, name, weight)
 
 
 def program_(model: nn.Module, seed: int) -> None:
@@ -245,8 +259,10 @@ def _seeded_arrays(
     if not layers:
         raise ValueError("The model has no analog layer; call convert_to_analog(model) first.")
     for index, (name, layer) in enumerate(layers.items()):
-        for part, (array, weight) in enumerate(analog_arrays(layer).values()):
-            # A hash, so that neither neighbouring seeds nor programming and reading share numbers.
-            key = f"{purpose} {seed} {index} {part}".encode()
-            stream = int.from_bytes(hashlib.sha256(key).digest()[:8], "little") >> 1
-            yield name, array, weight, torch.Generator().manual_seed(stream)
+        with whole_parameters(layer) if purpose == "program" else nullcontext():
+            for part, (array, weight) in enumerate(analog_arrays(layer).values()):
+                # A hash, so that neither neighbouring seeds nor programming and reading share
+                # numbers.
+                key = f"{purpose} {seed} {index} {part}".encode()
+                stream = int.from_bytes(hashlib.sha256(key).digest()[:8], "little") >> 1
+                yield name, array, weight, torch.Generator().manual_seed(stream)

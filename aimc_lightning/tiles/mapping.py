@@ -81,7 +81,9 @@ def mapping_scale(weight: Tensor, mapping: MappingConfig, out_sizes: list[int]) 
         tensor([4., 1.])
     """
     with torch.no_grad():
-        largest = weight.detach().abs().flatten(1).amax(1)
+        flat = weight.detach().flatten(1)
+        # Two reductions read the weights twice; |W| would be written out as well.
+        largest = torch.maximum(flat.amax(1), -flat.amin(1))
         if mapping.weight_scaling == "tile":
             parts = [part.amax().expand(len(part)) for part in largest.split(out_sizes)]
             largest = torch.cat(parts)

@@ -9,7 +9,7 @@ from aimc_lightning.functional.clipping import (
     clip_weights,
     gaussian_clip_bound,
 )
-from aimc_lightning.functional.crossbar import Periphery, crossbar_weights
+from aimc_lightning.functional.crossbar import CrossbarWeights, Periphery, crossbar_weights
 from aimc_lightning.functional.input_range import updated_input_range
 from aimc_lightning.functional.mvm import PreparedTile, analog_mvm
 from aimc_lightning.functional.noise import drop_connect, noisy_weight
@@ -18,6 +18,13 @@ from aimc_lightning.functional.product import Product
 from aimc_lightning.tiles.device_noise import device_weight_noise
 from aimc_lightning.tiles.mapping import mapping_scale
 from aimc_lightning.tiles.programmed import ProgrammedTile
+
+try:
+    from aimc_lightning.functional.fused_weights import NoiseLaw, can_fuse_weights, fused_weights
+
+    HAS_KERNELS = True
+except ImportError:  # no numba: the readable chain serves alone
+    HAS_KERNELS = False
 
 
 def build_periphery(config: TileConfig) -> Periphery:
@@ -118,10 +125,33 @@ class AnalogTile(nn.Module):
         with torch.no_grad():
             wide = weight if weight.dtype == torch.float64 else weight.float()
             scale = mapping_scale(wide, self.config.mapping, self.out_sizes)
-            normalized = wide / scale.view(-1, *(1,) * (weight.dim() - 1))
-            if self.training and self.noise_scale > 0:
-                normalized = self._disturbed(normalized, generator)
-            return PreparedTile(crossbar_weights(normalized, self.periphery), scale, self.periphery)
+            noisy = self.training and self.noise_scale > 0
+            weights = self._fused_weights(wide, scale, noisy, generator) if HAS_KERNELS else None
+            if weights is None:
+                normalized = wide / scale.view(-1, *(1,) * (weight.dim() - 1))
+                if noisy:
+                    normalized = self._disturbed(normalized, generator)
+                weights = crossbar_weights(normalized, self.periphery)
+            return PreparedTile(weights, scale, self.periphery)
+
+    def _fused_weights(
+        self, weight: Tensor, scale: Tensor, noisy: bool, generator: torch.Generator | None
+    ) -> CrossbarWeights | None:
+        """Return what the kernel makes of the weights, ``None`` where it does not serve."""
+        law, noise = NoiseLaw(), self.config.weight_noise
+        if noisy and noise.type != "none":
+            if noise.type == "device" or noise.draw == "step" or noise.drop_connect > 0:
+                return None
+            law = NoiseLaw(
+                noise.type,
+                noise.std * self.noise_scale,
+                self.config.mapping.omega,
+                noise.coefficients,
+                noise.t_inference_s,
+            )
+        if not can_fuse_weights(weight, self.periphery, law):
+            return None
+        return fused_weights(weight, scale, self.periphery, law, generator=generator)
 
     def _disturbed(self, normalized: Tensor, generator: torch.Generator | None) -> Tensor:
         noise = self.config.weight_noise

@@ -19,6 +19,7 @@ from tests.helpers.toy import LIGHTNING_ADVICE, NOISY, Toy, ToyData, toy, traine
 pytestmark = [pytest.mark.filterwarnings(advice) for advice in LIGHTNING_ADVICE]
 
 FORK = {"strategy": "aimc_ddp_fork", "devices": 2}
+SHARDED = {"strategy": "aimc_fsdp_fork", "devices": 2}
 
 
 #: Input ranges that no batch of training sets.
@@ -59,10 +60,10 @@ def _rows(samples, module=None, csv_path=None, **settings):
     ).rows
 
 
-@pytest.mark.parametrize("samples", [64, 61])
-def test_two_processes_give_exactly_the_rows_of_one(samples, tmp_path):
+@pytest.mark.parametrize(("samples", "settings"), [(64, FORK), (61, FORK), (61, SHARDED)])
+def test_two_processes_give_exactly_the_rows_of_one(samples, settings, tmp_path):
     alone = _rows(samples)
-    shared = _rows(samples, csv_path=tmp_path / "rows.csv", **FORK)
+    shared = _rows(samples, csv_path=tmp_path / "rows.csv", **settings)
     assert shared == alone
     assert len({row.value for row in alone}) == 6
     written = [row for row in RowFile(tmp_path / "rows.csv").rows if row.stage == "hwa"]
@@ -84,14 +85,14 @@ def test_each_process_measures_its_own_chips(tmp_path, monkeypatch):
     assert seeds == [[expected[0], expected[2]], [expected[1]]]
 
 
-def test_digital_module_stays_digital_until_it_is_mapped_when_the_strategy_is_ours():
-    settings = {"strategy": "aimc_ddp_fork", "devices": 2}
+@pytest.mark.parametrize("settings", [FORK, SHARDED])
+def test_digital_module_stays_digital_until_it_is_mapped_when_the_strategy_is_ours(settings):
     assert _rows(20, module=toy(), **settings) == _rows(20, module=toy())
 
 
 def test_evaluation_at_the_end_of_a_fit_of_two_processes_uses_the_whole_data():
     results = []
-    for settings in ({}, FORK):
+    for settings in ({}, FORK, SHARDED):
         module = _Still()
         module.load_state_dict(toy().state_dict())
         drift = DriftEvaluation(times=("1s",), chips=2, metric="val_loss", chance=9.0, when="fit")
@@ -99,7 +100,7 @@ def test_evaluation_at_the_end_of_a_fit_of_two_processes_uses_the_whole_data():
         run = trainer(AnalogTraining(STEADY), drift, keep, epochs=1, **settings)
         run.fit(module, ToyData(samples=61))
         results.append({k: float(v) for k, v in run.callback_metrics.items() if "row" in k})
-    assert results[0] == results[1]
+    assert results[0] == results[1] == results[2]
     assert len(results[0]) == 2
 
 
@@ -162,7 +163,8 @@ class _OtherNoise(Callback):
             raise RuntimeError("the noise is the same")
 
 
-def test_processes_draw_other_noise_in_training_and_programme_the_same_chip():
-    trainer(AnalogTraining(NOISY), _SameChip(), _OtherNoise(), epochs=1, **FORK).fit(
+@pytest.mark.parametrize("settings", [FORK, SHARDED])
+def test_processes_draw_other_noise_in_training_and_programme_the_same_chip(settings):
+    trainer(AnalogTraining(NOISY), _SameChip(), _OtherNoise(), epochs=1, **settings).fit(
         toy(), ToyData()
     )

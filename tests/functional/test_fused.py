@@ -9,6 +9,7 @@ from aimc_lightning.functional.crossbar import Periphery, crossbar_weights
 from aimc_lightning.functional.product import ConvProduct, LinearProduct, Product
 
 pytest.importorskip("numba")
+from aimc_lightning.functional.fused_backward import _sums_of_few
 
 STANDARD = Periphery(
     dac_steps=254, adc_steps=254, out_bound=4.0, ir_drop_scale=1.0, ir_drop_g_ratio=4000.0,
@@ -221,3 +222,34 @@ def test_effects_beyond_the_standard_take_the_readable_chain(change):
     assert not _served(STANDARD._replace(**change), LinearProduct(), x, weight)
     assert not _served(STANDARD, LinearProduct(), x.double(), weight)
     assert not _served(STANDARD, LinearProduct(), x[:0], weight)
+
+
+@pytest.mark.parametrize("name", ["linear", "one row", "more axes"])
+@pytest.mark.parametrize("c", [0.7, 2.9, 9.0], ids=["many clipped", "few", "none"])
+def test_range_learns_the_same_where_no_gradient_of_the_inputs_is_wanted(name, c):
+    twins = Twins(name, STANDARD._replace(out_bound=40.0, adc_steps=65534), c=c)
+    first = twins.x.view(-1)[0]
+    first.fill_(2.95)  # one input beyond the range of 2.9
+    whole, part = twins.leaves(), twins.leaves()
+    part[0].requires_grad_(False)
+    for leaves in (whole, part):
+        y = twins.forward(True, leaves)
+        y.backward(_output_gradient(y))
+    assert part[0].grad is None
+    for ours, expected in zip(part[1:], whole[1:], strict=True):
+        torch.testing.assert_close(ours.grad, expected.grad)
+
+
+def test_gradients_of_few_clipped_inputs_need_no_whole_product():
+    generator = torch.Generator().manual_seed(2)
+    x, grad, weight = (
+        torch.randn(shape, generator=generator) for shape in ((512, 64), (512, 9), (9, 64))
+    )
+    relative = x / 3.0
+    sums = _sums_of_few(relative, grad, weight)
+    assert sums is not None
+    outside = relative.abs() >= 1
+    expected = (relative.sign() * (grad @ weight))[outside].clamp(max=0).sum()
+    torch.testing.assert_close(sums[0], expected)
+    assert int(sums[1]) == int(outside.sum()) > 0
+    assert _sums_of_few(x, grad, weight) is None  # a third of all is not few

@@ -182,7 +182,8 @@ def test_approximation_is_about_half_the_drop_with_one_sign_only(n):
 
 
 def test_page_of_the_docs_shows_what_is_measured(root):
-    sizes = (16, 32, 64, 128, 256, 512, 1024)  # as in docs/figures.py: the draws follow each other
+    # As in docs/tools/figures.py: the draws follow each other.
+    sizes = (16, 32, 64, 128, 256, 512, 1024)
     page = (root / "docs" / "ir_drop.md").read_text()
     signed, one = (
         compare_ir_drop(sizes, signed=signed, generator=torch.Generator().manual_seed(0))

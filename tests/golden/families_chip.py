@@ -88,7 +88,10 @@ def gdc(vector: Vector) -> Iterator[Check]:
 
 def _noisy_factors(vector: Vector, config: TileConfig, times: np.ndarray) -> Check:
     weight = vector.tensor("w_logical")
-    programmings = 40  # golden/README.md; the sentence in the config says the same
+    match = re.match(r"(\d+) programming repeats", vector.text("statistics"))
+    if match is None:
+        raise UnknownSetting(f"statistics is {vector.text('statistics')!r}")
+    programmings = int(match[1])
     samples = []
     for seed in range(_GDC_CHIPS):
         chip, generator = _chip(weight, config, seed)

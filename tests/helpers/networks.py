@@ -7,17 +7,17 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-#: Edge of the input images; the smallest at which the network keeps its own layers.
-TORCHVISION = {
-    "resnet18": 96,
-    "resnet50": 96,
-    "densenet121": 96,
-    "wide_resnet50_2": 96,
-    "mobilenet_v3_large": 96,
-    "vit_b_16": 224,
-    "swin_t": 96,
-    "convnext_tiny": 96,
-}
+#: All take images of their own size, 224 x 224.
+TORCHVISION = (
+    "resnet18",
+    "resnet50",
+    "densenet121",
+    "wide_resnet50_2",
+    "mobilenet_v3_large",
+    "vit_b_16",
+    "swin_t",
+    "convnext_tiny",
+)
 #: Model class, config class and settings that differ from its defaults; the defaults of the others
 #: are the base size. ALBERT: albert-base-v2; Mamba: mamba-130m.
 TRANSFORMERS: dict[str, tuple[str, str, dict[str, Any]]] = {
@@ -44,8 +44,8 @@ def build_network(name: str) -> Network:
 
 def _torchvision(name: str) -> Network:
     models = pytest.importorskip("torchvision.models")
-    images = torch.randn(2, 3, TORCHVISION[name], TORCHVISION[name])
-    return models.get_model(name, weights=None), lambda model: model(images)
+    images = torch.randn(2, 3, 224, 224)
+    return models.get_model(name, weights=None), lambda model: model(images.to(_dtype(model)))
 
 
 def _transformers(name: str) -> Network:
@@ -53,10 +53,15 @@ def _transformers(name: str) -> Network:
     cls, config, settings = TRANSFORMERS[name]
     model = getattr(library, cls)(getattr(library, config)(**settings))
     inputs: dict[str, Any] = {}
-    if name == "vit":
-        inputs["pixel_values"] = torch.randn(2, 3, 224, 224)
-    else:
+    images = torch.randn(2, 3, 224, 224)
+    if name != "vit":
         inputs["input_ids"] = torch.randint(0, 1000, (2, 12))
     if name == "t5":
         inputs["labels"] = torch.randint(0, 1000, (2, 9))
+    if name == "vit":
+        return model, lambda model: model(pixel_values=images.to(_dtype(model))).logits
     return model, lambda model: model(**inputs).logits
+
+
+def _dtype(model: nn.Module) -> torch.dtype:
+    return next(model.parameters()).dtype

@@ -348,3 +348,8 @@ def test_callback_works_with_a_module_without_configure_model():
     module = Plain()
     trainer(AnalogTraining(), epochs=1).fit(module, ToyData().train_dataloader())
     assert list(analog_layers(module)) == ["layer"]
+
+
+def test_preset_in_the_place_of_the_config_is_an_error_that_says_so():
+    with pytest.raises(TypeError, match="name a preset with preset='standard_pcm'"):
+        trainer(AnalogTraining("standard_pcm"))

@@ -1,6 +1,4 @@
-import signal
-import subprocess
-import sys
+import multiprocessing
 from pathlib import Path
 
 import pytest
@@ -9,6 +7,7 @@ from lightning.pytorch.callbacks import EMAWeightAveraging
 
 from aimc_lightning.integration.callback import AnalogTraining
 from aimc_lightning.integration.schedule import NoiseSchedule
+from tests.helpers import killed_run
 from tests.helpers.toy import LIGHTNING_ADVICE, NOISY, SaveOften, ToyData, toy, trainer
 
 pytestmark = [pytest.mark.filterwarnings(advice) for advice in LIGHTNING_ADVICE]
@@ -62,6 +61,27 @@ def test_resumed_run_ends_bit_identical_from_every_checkpoint(name, tmp_path):
     _resume_from_every(1, name, tmp_path)
 
 
+def _resume_twice(name, folder, step):
+    expected, _ = _fit(SaveOften(folder / "first"), **SETTINGS[name])
+    for first in sorted((folder / "first").iterdir())[::step]:
+        again = folder / first.stem
+        _fit(SaveOften(again), ckpt_path=first, seed=5, **SETTINGS[name])
+        for second in sorted(again.glob("*"))[::step]:
+            resumed, _ = _fit(ckpt_path=second, seed=6, **SETTINGS[name])
+            _assert_equal(expected, resumed)
+
+
+def test_run_resumed_in_a_resumed_run_ends_bit_identical(tmp_path):
+    # Lightning does not count an epoch that begins with a resume from the last batch before it.
+    _resume_twice("accumulation", tmp_path, 7)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SETTINGS)
+def test_run_resumed_in_a_resumed_run_ends_bit_identical_from_many_checkpoints(name, tmp_path):
+    _resume_twice(name, tmp_path, 2)
+
+
 def test_resumed_run_with_weight_averaging_ends_bit_identical(tmp_path):
     expected, _ = _fit(SaveOften(tmp_path), ema=True, accumulate_grad_batches=2)
     # Not the last one: Lightning averages at the end of training, which a finished run skips.
@@ -109,66 +129,33 @@ def test_checkpoint_of_another_number_of_processes_warns(tmp_path):
         _fit(ckpt_path=path)
 
 
-_SCRIPT = """
-import os, signal, sys, warnings
-import signal
-import subprocess
-import sys
-from pathlib import Path
-import torch
-from lightning.pytorch.callbacks import Callback, EMAWeightAveraging, ModelCheckpoint
-from aimc_lightning.integration.callback import AnalogTraining
-from aimc_lightning.integration.schedule import NoiseSchedule
-from tests.helpers.toy import NOISY, ToyData, toy, trainer
-
-class Kill(Callback):
-    def on_before_optimizer_step(self, trainer, *_):
-        if trainer.global_step == int(sys.argv[3]):
-            os.kill(os.getpid(), signal.SIGKILL)
-
-warnings.simplefilter("ignore")
-folder, devices = Path(sys.argv[1]), int(sys.argv[2])
-torch.manual_seed(len(sys.argv[3]))
-module = toy()
-if devices > 1:
-    from aimc_lightning.conversion import convert_to_analog
-    convert_to_analog(module, NOISY)
-schedule = NoiseSchedule(unit="step", noise_free=2, ramp=6)
-saver = ModelCheckpoint(folder, every_n_train_steps=1, save_last=True, filename="a")
-callbacks = [AnalogTraining(NOISY, schedule=schedule), EMAWeightAveraging(decay=0.9), saver]
-if devices == 1:
-    callbacks.append(Kill())
-torch.manual_seed(0)
-last = folder / "last.ckpt"
-more = {"strategy": "ddp_fork", "devices": 2} if devices > 1 else {}
-run = trainer(*callbacks, epochs=int(sys.argv[4]), accumulate_grad_batches=2, **more)
-torch.manual_seed(0 if not last.exists() else 7)
-run.fit(module, ToyData(), ckpt_path=last if last.exists() else None)
-torch.save(module.state_dict(), folder / "end.pt")
-"""
+def _kill_and_resume(context, folder, devices, points):
+    """Compare runs killed twice, and resumed, with one that was left alone."""
+    assert killed_run.run(context, folder / "whole", devices)
+    expected = killed_run.end_state(folder / "whole")
+    assert expected["global_step"] == 9
+    for number, point in enumerate(points):
+        parts = folder / f"killed {number}"
+        assert not killed_run.run(context, parts, devices, kill=point), point
+        # Now from a checkpoint in which gradients are accumulated: one batch after a resume,
+        # Lightning's ModelCheckpoint writes that of the last step anew.
+        assert not killed_run.run(context, parts, devices, kill=point), point
+        assert killed_run.run(context, parts, devices), point
+        _assert_equal(expected, killed_run.end_state(parts))
 
 
-def _run_script(folder, root, *arguments):
-    folder.mkdir(exist_ok=True)
-    command = [sys.executable, "-c", _SCRIPT, str(folder), *map(str, arguments)]
-    return subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
+@pytest.mark.parametrize("devices", [1, 2])
+def test_run_killed_in_the_middle_of_an_epoch_ends_bit_identical(devices, tmp_path, monkeypatch):
+    monkeypatch.setenv("PL_GLOBAL_SEED", "0")  # the run sets it
+    context = multiprocessing.get_context("fork") if devices == 1 else None
+    _kill_and_resume(context, tmp_path, devices, [("on_before_backward", 18)])
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("step", [1, 4, 5, 8])
-def test_killed_run_ends_bit_identical_after_resume(step, tmp_path, root):
-    whole = _run_script(tmp_path / "whole", root, 1, -1, 3)
-    assert whole.returncode == 0, whole.stderr
-    killed = _run_script(tmp_path / "killed", root, 1, step, 3)
-    assert killed.returncode == -signal.SIGKILL
-    resumed = _run_script(tmp_path / "killed", root, 1, -1, 3)
-    assert resumed.returncode == 0, resumed.stderr
-    _assert_equal(*(torch.load(tmp_path / name / "end.pt") for name in ("whole", "killed")))
-
-
-@pytest.mark.slow
-def test_resumed_run_of_two_processes_ends_bit_identical(tmp_path, root):
-    for name, epochs in (("whole", 2), ("parts", 1), ("parts", 2)):
-        result = _run_script(tmp_path / name, root, 2, -1, epochs)
-        assert result.returncode == 0, result.stderr
-    _assert_equal(*(torch.load(tmp_path / name / "end.pt") for name in ("whole", "parts")))
+@pytest.mark.parametrize("devices", [1, 2])
+def test_run_killed_at_ten_random_points_ends_bit_identical(devices, tmp_path):
+    context = multiprocessing.get_context("forkserver")  # nothing is left of earlier runs
+    context.set_forkserver_preload([killed_run.__name__])
+    points = killed_run.random_points(10, seed=devices)
+    assert len(set(points)) == 10
+    _kill_and_resume(context, tmp_path, devices, points)

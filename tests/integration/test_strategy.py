@@ -3,6 +3,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from lightning.pytorch import Callback
 from lightning.pytorch.callbacks import EMAWeightAveraging
 from lightning.pytorch.strategies import (
     DeepSpeedStrategy,
@@ -17,6 +18,7 @@ from aimc_lightning.checkpoint import load_from_checkpoint
 from aimc_lightning.config import TileConfig
 from aimc_lightning.integration.callback import AnalogTraining
 from aimc_lightning.integration.checks import check_trainer
+from aimc_lightning.integration.fsdp import AimcFSDPStrategy
 from aimc_lightning.integration.launch import ConvertingLauncher
 from aimc_lightning.integration.schedule import NoiseSchedule
 from aimc_lightning.integration.strategy import AimcDDPStrategy, AimcStrategy
@@ -38,6 +40,7 @@ def _fit(*callbacks, module=None, ckpt_path=None, epochs=2, data=None, **setting
 
 def test_names_are_registered_once():
     names = ("aimc", "aimc_ddp", "aimc_ddp_fork", "aimc_ddp_spawn", "aimc_ddp_notebook")
+    names += ("aimc_fsdp", "aimc_fsdp_fork")
     assert set(names) <= set(StrategyRegistry.available_strategies())
     aimc_lightning.integration.strategy.register_strategies()
 
@@ -111,7 +114,9 @@ def test_second_fit_with_other_settings_is_refused():
 @pytest.mark.parametrize("kind", [FSDPStrategy, DeepSpeedStrategy, ModelParallelStrategy])
 def test_strategies_with_cut_up_weights_are_refused_with_reason(kind):
     run = SimpleNamespace(strategy=object.__new__(kind), callbacks=[])
-    with pytest.raises(ValueError, match=r"column maxima .*Use strategy='aimc_ddp'"):
+    with pytest.raises(
+        ValueError, match=r"column maxima .*Use strategy='aimc_fsdp'.* or 'aimc_ddp'"
+    ):
         check_trainer(run, AnalogTraining(), toy(), "fit")
 
 
@@ -177,6 +182,38 @@ def test_converted_module_can_be_sent_to_a_spawned_process():
     assert list(analog_layers(pickle.loads(pickle.dumps(module)))) == ["net.0", "net.2"]
 
 
+#: Without noise, and with ranges that do not depend on how a batch is cut: set by no batch, and
+#: widened by clipped inputs alone.
+QUIET = TileConfig().with_values(
+    {
+        "noise.output_std": 0.0,
+        "noise.read_std": 0.0,
+        "weight_noise.type": "none",
+        "input_range.init_batches": 0,
+        "input_range.initial": 1.0,
+        "input_range.decay": 0.0,
+        "dac.bits": 24,  # so that rounding cannot change a code noticeably
+        "adc.bits": 24,
+        "clip.type": "gaussian",
+        "clip.sigma": 2.0,
+    }
+)
+
+
+class _KeepLosses(Callback):
+    """Sends the loss of each step, averaged over processes, to the main process, as metrics."""
+
+    def __init__(self):
+        self.losses = []
+
+    def on_train_batch_end(self, trainer, pl_module, outputs, *_):
+        self.losses.append(trainer.strategy.reduce(outputs["loss"].detach()))
+
+    def on_fit_end(self, trainer, pl_module):
+        for index, loss in enumerate(self.losses):
+            trainer.callback_metrics[f"loss{index:02}"] = loss
+
+
 class _InOrder(Toy):
     """Reads the points in their order with any number of processes.
 
@@ -196,35 +233,30 @@ class _InOrder(Toy):
         return ToyData().val_dataloader()
 
 
-def test_two_processes_follow_one_process_with_the_same_global_batch():
-    # Without noise, and with ranges that do not depend on how a batch is cut. Sums over a batch are
-    # added in another order, so weights may differ by float32 rounding, 1e-4 at most.
-    quiet = TileConfig().with_values(
-        {
-            "noise.output_std": 0.0,
-            "noise.read_std": 0.0,
-            "weight_noise.type": "none",
-            "input_range.mode": "fixed",
-            "dac.bits": 24,  # so that rounding cannot change a code noticeably
-            "adc.bits": 24,
-        }
-    )
-    weights = []
-    for strategy, devices in (
-        (AimcStrategy(config=quiet), 1),
-        (AimcDDPStrategy(config=quiet, start_method="fork"), 2),
-    ):
+@pytest.mark.parametrize("kind", [AimcDDPStrategy, AimcFSDPStrategy])
+@pytest.mark.parametrize("clip_norm", [None, 0.3])
+def test_two_processes_follow_one_process_with_the_same_global_batch(kind, clip_norm):
+    # Sums over a batch are added in another order, so losses and weights may differ by float32
+    # rounding, 1e-4 at most.
+    ends = []
+    for strategy, devices in ((AimcStrategy(QUIET), 1), (kind(QUIET, start_method="fork"), 2)):
         with torch.random.fork_rng():
             torch.manual_seed(0)
             module = _InOrder(devices)
         run = trainer(
+            _KeepLosses(),
             strategy=strategy,
             devices=devices,
             use_distributed_sampler=False,
             limit_val_batches=0,
+            gradient_clip_val=clip_norm,
         )
         run.fit(module)
-        weights.append(module.state_dict())
-    assert weights[0].keys() == weights[1].keys()
-    for name, value in weights[0].items():
-        torch.testing.assert_close(weights[1][name], value, rtol=0, atol=1e-4, msg=name)
+        ends.append({**module.state_dict(), **run.callback_metrics})
+    assert ends[0].keys() == ends[1].keys()
+    assert "loss19" in ends[0]
+    ranges = [value for name, value in ends[0].items() if name.endswith("input_range")]
+    assert len(ranges) == 2
+    assert all(value != 1.0 for value in ranges)
+    for name, value in ends[0].items():
+        torch.testing.assert_close(ends[1][name], value, rtol=0, atol=1e-4, msg=name)

@@ -1,0 +1,129 @@
+"""The weights of one forward pass on the CPU in one kernel, training noise included.
+
+The arithmetic is that of :func:`.noise.noisy_weight` and :func:`.crossbar.crossbar_weights`, which
+define it. The kernel knows the laws with one draw per weight and no rounding, and needs numba.
+"""
+
+import ctypes
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from aimc_lightning.functional.cpu_jit import run_in_threads
+from aimc_lightning.functional.cpu_layout import flat_array
+from aimc_lightning.functional.cpu_weights import (
+    ADDED,
+    KEEPS_ZERO,
+    NONE,
+    REFLECTED,
+    NoiseNumbers,
+    WeightArrays,
+    prepare_rows,
+)
+from aimc_lightning.functional.crossbar import CrossbarWeights, Periphery, auxiliary_dtype
+from aimc_lightning.functional.ir_drop import position_weights
+from aimc_lightning.functional.noise import PCM_COEFFICIENTS_US, WeightNoiseType
+
+_G_MAX_US = 25.0  # to which coefficients in uS refer, as in .noise
+
+
+class NoiseLaw(NamedTuple):
+    """Arguments of :func:`.noise.noisy_weight`, with the names they have there."""
+
+    kind: WeightNoiseType = "none"
+    std: float = 0.0
+    w_max: float = 1.0
+    coefficients: Sequence[float] = PCM_COEFFICIENTS_US
+    t_inference_s: float = 0.0
+
+
+def can_fuse_weights(weight: Tensor, periphery: Periphery, law: NoiseLaw) -> bool:
+    """Return whether the kernel serves this tile.
+
+    Example:
+        >>> can_fuse_weights(torch.ones(3, 2), Periphery(), NoiseLaw("discretize"))
+        False
+    """
+    plain = type(weight) in (Tensor, torch.nn.Parameter) and weight.device.type == "cpu"
+    known = law.kind in ("none", "additive", "polynomial", "programming") or (
+        law.kind == "pcm" and law.t_inference_s == 0
+    )
+    return (
+        plain
+        and known
+        and not torch.compiler.is_compiling()
+        and weight.dtype == torch.float32
+        and weight.numel() > 0
+        and len(law.coefficients) <= 3
+        and periphery.read_noise_type == "pcm"
+        and auxiliary_dtype(periphery, weight) == torch.bfloat16
+    )
+
+
+def _noise_numbers(law: NoiseLaw, generator: torch.Generator | None) -> NoiseNumbers:
+    if law.kind == "none":
+        return NoiseNumbers(NONE, 1.0, 0.0, 0.0, 0.0, 0.0, 0, 0)
+    seed = int(torch.randint(0, 2**63 - 1, (), generator=generator))
+    keys = seed & 0xFFFFFFFF, seed >> 32
+    if law.kind == "additive":
+        return NoiseNumbers(ADDED, law.w_max, law.std * law.w_max, 1.0, 0.0, 0.0, *keys)
+    c0, c1, c2 = (*map(float, law.coefficients), 0.0, 0.0)[:3]
+    if law.kind == "polynomial":
+        return NoiseNumbers(ADDED, law.w_max, law.std * law.w_max, c0, c1, c2, *keys)
+    mode = REFLECTED if law.kind == "programming" else KEEPS_ZERO
+    return NoiseNumbers(mode, law.w_max, law.std / _G_MAX_US, c0, c1, c2, *keys)
+
+
+def fused_weights(
+    weight: Tensor,
+    scale: Tensor,
+    periphery: Periphery,
+    law: NoiseLaw,
+    *,
+    generator: torch.Generator | None = None,
+) -> CrossbarWeights:
+    """Return the weights of a tile for one forward pass.
+
+    Args:
+        weight: Logical weights, ``(out, in / groups, *kernel)``, in digital units; rows may have
+            gaps between them, as in a part of a larger matrix.
+        scale: Mapping scale, ``(out,)``, in digital units per normalised weight.
+        periphery: Numbers of the signal chain.
+        law: Training noise.
+        generator: Random numbers; torch's own if ``None``.
+
+    Returns:
+        Normalised, disturbed weights and what is derived from them, dense.
+
+    Example:
+        >>> quiet = Periphery(output_noise_std=0.04)
+        >>> fused_weights(torch.full((1, 2), 3.0), torch.tensor([3.0]), quiet, NoiseLaw()).weight
+        tensor([[1., 1.]])
+    """
+    weight = weight.detach() if weight[0].is_contiguous() else weight.detach().contiguous()
+    rows, n = len(weight), weight[0].numel()
+    stride = weight.stride(0) if rows > 1 else n
+    # By address: a numpy() view would forbid FSDP to free the memory of gathered weights.
+    count = (rows - 1) * stride + n
+    span = np.ctypeslib.as_array((ctypes.c_float * count).from_address(weight.data_ptr()))
+    drops = periphery.ir_drop_scale > 0
+    half = torch.bfloat16
+    out = torch.empty(weight.shape, dtype=torch.float32)
+    needs_magnitude = drops or periphery.read_noise_std > 0
+    magnitude = torch.empty(weight.shape, dtype=half) if needs_magnitude else None
+    positioned = torch.empty(weight.shape, dtype=half) if drops else None
+    position = position_weights(n, dtype=torch.float32, device=weight.device).numpy()
+    arrays = WeightArrays(flat_array(out), flat_array(magnitude), flat_array(positioned))
+    scales, numbers = scale.contiguous().numpy(), _noise_numbers(law, generator)
+    run_in_threads(
+        lambda first, last: prepare_rows(
+            span, stride, scales, position, numbers, arrays, first, last
+        ),
+        rows,
+        rows * n,
+    )
+    squares = magnitude if periphery.read_noise_std > 0 else None
+    return CrossbarWeights(out, n, magnitude if drops else None, positioned, squares)
