@@ -54,43 +54,34 @@ def search_subset(
         ([0, 2], 5, True)
     """
     search = Search()
-    elements = range(len(costs))
 
-    def reaches(subset: Subset) -> bool:
-        if subset not in search.scores:
-            search.scores[subset] = measure(subset)
-        enough = search.scores[subset] >= target
-        if enough and (search.best is None or _cost(subset) < _cost(search.best)):
+    def score(subset: Subset) -> float:
+        found = search.scores[subset] = measure(subset)
+        if found >= target and (search.best is None or cost(subset) < cost(search.best)):
             search.best = subset
-        return enough
+        return found
 
-    def _cost(subset: Subset) -> int:
+    def cost(subset: Subset) -> int:
         return sum(costs[i] for i in subset)
 
-    if reaches(frozenset()):
+    empty = score(frozenset())
+    if empty >= target:
         search.complete = True
         return search
-    empty = search.scores[frozenset()]
-    singles = [frozenset([i]) for i in elements]
-    for single in singles:
-        reaches(single)
     # A tiny gain keeps the order where noise makes a gain negative.
-    gains = np.array([max(search.scores[single] - empty, 1e-9) for single in singles])
+    gains = np.array([max(score(frozenset([i])) - empty, 1e-9) for i in range(len(costs))])
     low, high, threshold = 0.0, float(gains.sum()), target - empty
     while len(search.scores) < evaluations:
-        limit = math.inf if search.best is None else _cost(search.best)
-        failed = [subset for subset, score in search.scores.items() if score < target]
-        proposer = _Proposer(np.asarray(costs, float), gains, failed, limit)
-        subset = proposer.cheapest(threshold)
-        if subset is None:
-            subset = proposer.most_promising()
+        limit = math.inf if search.best is None else cost(search.best)
+        failed = [subset for subset, found in search.scores.items() if found < target]
+        subset = _Proposer(np.asarray(costs, float), gains, failed, limit).propose(threshold)
         if subset is None:
             search.complete = True
             break
         if subset in search.scores:
             break  # the solver's tolerance: nothing new comes any more
         predicted = float(sum(gains[i] for i in subset))
-        if reaches(subset):
+        if score(subset) >= target:
             high = min(high, predicted)
         else:
             low = max(low, predicted)
@@ -116,14 +107,11 @@ class _Proposer:
             upper.append(limit - 0.5)  # strictly cheaper, as costs are whole numbers
         self._allowed = optimize.LinearConstraint(np.array(rows), lower, upper)
 
-    def cheapest(self, threshold: float) -> Subset | None:
-        """Return the cheapest subset with at least this predicted gain."""
+    def propose(self, threshold: float) -> Subset | None:
+        """Return the cheapest subset with this predicted gain, else that with the largest."""
         enough = optimize.LinearConstraint(self._gains[None], [threshold - 1e-12], [np.inf])
-        return self._solved(self._costs, [self._allowed, enough])
-
-    def most_promising(self) -> Subset | None:
-        """Return the subset with the largest predicted gain."""
-        return self._solved(-self._gains, [self._allowed])
+        cheapest = self._solved(self._costs, [self._allowed, enough])
+        return self._solved(-self._gains, [self._allowed]) if cheapest is None else cheapest
 
     def _solved(
         self, objective: np.ndarray, constraints: list[optimize.LinearConstraint]
