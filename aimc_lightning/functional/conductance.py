@@ -81,8 +81,8 @@ def weights_to_shaped_pair(
 
     Example:
         >>> import torch
-        >>> weights_to_shaped_pair(torch.tensor([0.5, -1.0]), (0.0, 0.6, 1.0), g_max_us=25.0)[0]
-        [tensor([15.,  0.]), tensor([ 0., 25.])]
+        >>> weights_to_shaped_pair(torch.tensor([0.5, -1.0]), (0.0, 0.52, 1.0), g_max_us=25.0)[0]
+        [tensor([13.,  0.]), tensor([ 0., 25.])]
     """
     largest = weight.abs().max().clamp(min=_SMALLEST_MAXIMUM)
     values = torch.tensor(curve, dtype=weight.dtype, device=weight.device) * g_max_us

@@ -46,6 +46,10 @@ def _pairs(w: Tensor) -> Tensor:
     return torch.stack(conductance.weights_to_pairs(w, 25.0, 1.0, (1.0, 2.0))[0])
 
 
+def _shaped(w: Tensor) -> Tensor:
+    return torch.stack(conductance.weights_to_shaped_pair(w, (0.0, 0.6, 1.0), 25.0)[0])
+
+
 def _table(w: Tensor) -> Tensor:
     up = torch.linspace(0, 25, 6).tolist()
     return torch.stack(conductance.weights_to_table(w, (up, up[::-1]))[0])
@@ -140,6 +144,7 @@ TRUE: dict[str, tuple[Callable[..., object], tuple[Tensor, ...]]] = {
         (_z(6), _z(6, low=1.0, high=9.0), _z(6)),
     ),
     "weights_to_pairs": (_pairs, (W,)),
+    "weights_to_shaped_pair": (_shaped, (W,)),
     "weights_to_single": (lambda w: conductance.weights_to_single(w, 88.2, 9.0)[0], (W,)),
     "weights_to_table": (_table, (W,)),
 }

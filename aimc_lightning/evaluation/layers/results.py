@@ -62,9 +62,9 @@ _COLUMNS: dict[str, Callable[[LayerRow], str]] = {
     "share": lambda row: _shown(100 * row.share, ".1f", " %"),
     "MVM error": lambda row: _shown(100 * row.mvm_error, ".1f", " %"),
     "signal to error": lambda row: _shown(row.signal_to_error_db, ".1f", " dB"),
-    "clip in": lambda row: _shown(100 * row.clipped_inputs, ".2f", " %"),
+    "clipped in": lambda row: _shown(100 * row.clipped_inputs, ".2f", " %"),
     "DAC use": lambda row: _shown(100 * row.dac_use, ".0f", " %"),
-    "clip out": lambda row: _shown(100 * row.clipped_outputs, ".2f", " %"),
+    "clipped out": lambda row: _shown(100 * row.clipped_outputs, ".2f", " %"),
     "ADC use": lambda row: _shown(100 * row.adc_use, ".0f", " %"),
     "kurtosis before": lambda row: _shown(row.kurtosis_before, ".2f"),
     "kurtosis": lambda row: _shown(row.kurtosis_after, ".2f"),
@@ -72,6 +72,7 @@ _COLUMNS: dict[str, Callable[[LayerRow], str]] = {
     "+-": lambda row: _shown(row.lost_std, ".1g"),
     "A* lost": lambda row: _shown(100 * row.a_star_lost, ".2f", " %"),
 }
+_OF_CONVERTERS = ("clipped in", "DAC use", "clipped out", "ADC use")
 _OF_NETWORK = ("kurtosis before", "kurtosis", "lost alone", "+-", "A* lost")
 _BLUE, _ORANGE = "#0072B2", "#D55E00"  # from the palette of Okabe and Ito
 
@@ -127,14 +128,15 @@ class LayerResults:
         return "\n".join([self.title, *body, *self.notes])
 
     def __rich__(self) -> Group:
-        """Return two tables for rich consoles, each fits into 80 columns."""
-        split = [name for name in self.header if name not in _OF_NETWORK]
-        parts = [split, [name for name in self.header if name in ("layer", *_OF_NETWORK)]]
-        tables = [self._table(names, self.title if names is split else None) for names in parts]
+        """Return three tables for rich consoles, each fits into 80 columns."""
+        later = (_OF_CONVERTERS, _OF_NETWORK)
+        first = [name for name in self.header if not any(name in part for part in later)]
+        parts = [first, *([n for n in self.header if n in ("layer", *part)] for part in later)]
+        tables = [self._table(names, self.title if names is first else None) for names in parts]
         return Group(*(table for table in tables if len(table.columns) > 1), *self.notes)
 
     def _table(self, names: list[str], title: str | None) -> Table:
-        table = Table(title=title, box=None, collapse_padding=True, pad_edge=False)
+        table = Table(title=title, box=None, padding=(0, 1), pad_edge=False)
         for name in names:
             first = name == "layer"
             table.add_column(name, justify="left" if first else "right", no_wrap=first)
