@@ -89,6 +89,10 @@ def run_sweep(
     are, and it holds no chip afterwards, also if something fails. Several processes share the
     chips, see :mod:`aimc_lightning.evaluation.ranks`.
 
+    Each pass holds one chip. Several at once would multiply the memory and gain nothing on a CPU:
+    a programmed ResNet-32 takes 6.8 ms of processor time per image in batches of 100 and 6.6 ms in
+    batches of 250, so no way of putting chips side by side can save more than about 3 %.
+
     Args:
         trainer: Trainer past its set-up.
         loop: Evaluation loop to run for each row.

@@ -111,6 +111,8 @@ NONIDEALITIES: dict[str, Nonideality] = {
         _field("s_shape", "signal", "distortion.out_nonlinearity", 0.1, 50),
         _field("input_asymmetry", "signal", "dac.asymmetry", 0.05, 1),
         _field("output_asymmetry", "signal", "adc.asymmetry", 0.05, 1),
+        _field("voltage_offset", "signal", "distortion.v_offset_std", 0.005, 1),
+        _field("polarity", "weight", "distortion.polarity_std", 0.05, 5),
         _field("ir_drop", "weight", "ir_drop.scale", 1, 100),
         _field("short_read_noise", "weight", "noise.read_std", 0.0175, 2),
         _scale("read_noise", "read_noise_scale", 50),

@@ -17,6 +17,8 @@ _HEADER = (
     "A* loss",
 )  # fmt: skip
 
+_SHORT = {"mvm_error": "MVM error", "iso_accuracy": "A*"}
+
 
 @dataclass(frozen=True)
 class Tolerance:
@@ -77,8 +79,8 @@ class SensitivityResults:
         return [
             [
                 t.name, t.acts_on, t.criterion, f"{t.standard:g}",
-                f"{'>= ' if math.isinf(t.upper) else ''}{t.tolerated:.4g}",
-                _shown(t.limit_at, ".4g"), _shown(t.std, ".2g"),
+                f"{'>= ' if math.isinf(t.upper) else ''}{t.tolerated:.3g}",
+                _shown(t.limit_at, ".3g"), _shown(t.std, ".1g"),
                 "-" if t.multiple is None else f"{t.multiple:.2f} x",
                 _shown(100 * t.drop_at_mvm, ".2f"),
             ]
@@ -102,12 +104,12 @@ class SensitivityResults:
 
     def __rich__(self) -> Table:
         """Return the table for rich consoles, without ``acts on``; fits into 80 columns."""
-        table = Table(title=self._title(), box=None, padding=(0, 1), pad_edge=False)
+        table = Table(title=self._title(), box=None, collapse_padding=True, pad_edge=False)
         kept = [i for i, name in enumerate(_HEADER) if name != "acts on"]
         for i in kept:
-            table.add_column(_HEADER[i], justify="left" if i < 3 else "right", overflow="fold")
+            table.add_column(_HEADER[i], justify="left" if i < 3 else "right", no_wrap=i == 0)
         for cells in self._cells():
-            table.add_row(*(cells[i] for i in kept))
+            table.add_row(*(_SHORT.get(cells[i], cells[i]) for i in kept))
         return table
 
     def to_csv(self, path: str | Path) -> None:

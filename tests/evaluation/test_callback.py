@@ -1,6 +1,7 @@
 import pytest
 from lightning.pytorch.callbacks import EarlyStopping, EMAWeightAveraging, ModelCheckpoint
 
+from aimc_lightning.conversion import convert_to_analog
 from aimc_lightning.evaluation.callback import DriftEvaluation
 from aimc_lightning.evaluation.sweep import evaluate_drift
 from aimc_lightning.integration.callback import AnalogTraining
@@ -44,6 +45,19 @@ def test_end_of_fit_uses_the_validation_data_and_disturbs_no_other_callback(tmp_
     assert not is_programmed(module)
     written = sorted(path.name for path in (tmp_path / "out").iterdir())
     assert written == ["fit_drift.csv", "fit_drift.json", "fit_drift.png"]
+
+
+def test_rows_of_another_model_in_the_folder_are_refused_and_kept(tmp_path):
+    module = toy()
+    convert_to_analog(module)
+    folder = tmp_path / "out"
+    trainer(_drift("test", metric="test_acc", folder=folder)).test(module, ToyData(), verbose=False)
+    written = (folder / "drift.csv").read_bytes()
+    other = toy(seed=1)
+    convert_to_analog(other)
+    with pytest.raises(ValueError, match="another model, configuration, metric or seed"):
+        trainer(_drift("test", metric="test_acc", folder=folder)).test(other, ToyData())
+    assert (folder / "drift.csv").read_bytes() == written
 
 
 def test_no_reminder_with_drift_evaluation(caplog):

@@ -13,10 +13,20 @@ from aimc_lightning.evaluation.nonidealities import (
 )
 from tests.helpers.toy import toy
 
+#: What Rasch et al. 2023 raise, figures 4 to 6.
+STUDIED = {
+    "dac_bits", "adc_bits", "input_noise", "output_noise", "s_shape", "input_asymmetry",
+    "output_asymmetry", "voltage_offset", "polarity", "ir_drop", "short_read_noise", "read_noise",
+    "programming_noise", "drift", "drift_spread", "stuck_zero", "stuck_g_max", "stuck_random",
+}  # fmt: skip
 every_effect = pytest.mark.parametrize("effect", NONIDEALITIES.values(), ids=NONIDEALITIES)
 FAULTY = TileConfig().with_values(
     {"chip.device": FaultyDevice(device=PCMDevice(drift_scale=2.0), p_zero=0.01)}
 )
+
+
+def test_every_nonideality_of_the_paper_is_there():
+    assert set(NONIDEALITIES) == STUDIED
 
 
 @every_effect

@@ -1,6 +1,9 @@
 import csv
+import io
+from dataclasses import replace
 
 import pytest
+from rich.console import Console
 
 from aimc_lightning import sensitivity
 from aimc_lightning.config import TileConfig
@@ -92,6 +95,24 @@ def test_table_csv_and_figure_hold_every_tolerance(results, tmp_path):
     results.plot(tmp_path / "figure.png")
     assert (tmp_path / "figure.png").stat().st_size > 1000
     assert results.__rich__().row_count == 8
+
+
+def test_rich_table_fits_into_80_columns(results):
+    named = replace(results.tolerances[0], name="programming_noise", tolerated=0.12345, std=0.0123)
+    console = Console(width=80, file=io.StringIO())
+    console.print(replace(results, tolerances=[*results.tolerances, named]))
+    text = console.file.getvalue()
+    assert "\nprogramming_noise MVM error" in text
+    assert "\nstuck_zero        A* " in text
+    assert "\u2026" not in text
+
+
+def test_offset_and_polarity_of_a_chip_are_raised_in_a_network(trained):
+    found = _study(trained, names=("voltage_offset", "polarity"))
+    assert [t.criterion for t in found.tolerances] == ["mvm_error", "iso_accuracy"] * 2
+    for tolerance in found.tolerances:
+        assert 0 <= tolerance.tolerated < tolerance.upper
+        assert tolerance.standard == 0
 
 
 def test_model_stays_as_it_was(trained, results):

@@ -248,7 +248,7 @@ def test_interrupted_sweep_keeps_its_rows_and_removes_the_chip(analog, tmp_path)
     assert "run" not in vars(trainer().test_loop)
 
 
-def test_nan_metric_on_one_chip_is_kept_marked_and_counted(analog):
+def test_nan_metric_on_one_chip_is_kept_marked_and_counted(analog, tmp_path):
     class Sometimes(Callback):
         passes = 0
 
@@ -256,9 +256,15 @@ def test_nan_metric_on_one_chip_is_kept_marked_and_counted(analog):
             self.passes += 1
             pl_module.log("score", math.nan if self.passes == 2 else 0.5)
 
-    results = _evaluate(analog, Sometimes(), metric="score", digital=1.0, chance=0.0)
+    path = tmp_path / "drift.csv"
+    settings = {"metric": "score", "digital": 1.0, "chance": 0.0, "csv_path": path}
+    results = _evaluate(analog, Sometimes(), **settings)
     assert sum(line.nan_chips for line in results.summary()) == 1
     assert len(results.rows) == 4
+    assert "1 (+1 NaN)" in str(results)
+    assert path.read_text().count(",nan,") == 1
+    again = _evaluate(analog, **settings)  # would log no score: nothing is measured again
+    assert str(again) == str(results)
 
 
 def test_unknown_metric_lists_those_logged(analog):

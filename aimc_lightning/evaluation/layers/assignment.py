@@ -93,7 +93,7 @@ class Assignment:
         return (
             f"{names} {how}: {100 * self.share:.1f} % of the weights, A* "
             f"{100 * self.a_star:.2f} % (wanted {100 * self.target:g} %); "
-            f"{self.evaluations} sets measured, {end}"
+            f"sets measured: {self.evaluations}, {end}"
         )
 
     def __str__(self) -> str:

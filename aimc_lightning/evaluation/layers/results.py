@@ -67,13 +67,13 @@ _COLUMNS: dict[str, Callable[[LayerRow], str]] = {
     "clipped out": lambda row: _shown(100 * row.clipped_outputs, ".2f", " %"),
     "ADC use": lambda row: _shown(100 * row.adc_use, ".0f", " %"),
     "kurtosis before": lambda row: _shown(row.kurtosis_before, ".2f"),
-    "after": lambda row: _shown(row.kurtosis_after, ".2f"),
+    "kurtosis": lambda row: _shown(row.kurtosis_after, ".2f"),
     "lost alone": lambda row: _shown(row.lost, ".3g"),
     "+-": lambda row: _shown(row.lost_std, ".1g"),
     "A* lost": lambda row: _shown(100 * row.a_star_lost, ".2f", " %"),
 }
 _OF_CONVERTERS = ("clipped in", "DAC use", "clipped out", "ADC use")
-_OF_NETWORK = ("kurtosis before", "after", "lost alone", "+-", "A* lost")
+_OF_NETWORK = ("kurtosis before", "kurtosis", "lost alone", "+-", "A* lost")
 _BLUE, _ORANGE = "#0072B2", "#D55E00"  # from the palette of Okabe and Ito
 
 

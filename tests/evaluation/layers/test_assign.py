@@ -162,7 +162,7 @@ def test_finished_rows_are_taken_over(analog, score, tmp_path, monkeypatch):
 
 def test_outcome_is_said_and_written(analog, score, tmp_path):
     found = _assign(analog, score)
-    assert f"{found.evaluations} sets measured" in str(found)
+    assert f"sets measured: {found.evaluations}" in str(found)
     assert str(found).count("\n") == found.evaluations == found.__rich__().row_count
     found.to_csv(tmp_path / "sets.csv")
     assert (tmp_path / "sets.csv").read_text().count("\n") == found.evaluations + 1
