@@ -8,11 +8,13 @@ from lightning.pytorch import LightningModule
 from aimc_lightning.recipes.catalog import list_recipes, recipe_files
 from aimc_lightning.recipes.cli import main
 from aimc_lightning.recipes.lightning_cli import AimcCLI
+from tests.helpers.entries import marked
 
 
 @pytest.mark.parametrize("stage", ["digital", "hwa"])
-@pytest.mark.parametrize("name", list_recipes())
-def test_every_recipe_fits_one_batch_through_lightning_cli(name, stage, data, tmp_path):
+@pytest.mark.parametrize("name", marked(list_recipes()))
+def test_every_recipe_fits_one_batch_through_lightning_cli(name, stage, data, pretrained, tmp_path):
+    pretrained(name)
     arguments = [f"--data.init_args.{key}={value}" for key, value in data[name].items()]
     main(
         [
