@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from transformers import BertConfig, BertModel
 
 from aimc_lightning import TileConfig, convert_to_analog, program_, set_time_
-from aimc_lightning.zoo.resnet32_cifar10.model import ResNet32
+from aimc_lightning.zoo.cifar_resnet import CifarResNet
 
 
 @dataclass
@@ -52,7 +52,7 @@ def linear() -> Case:
 def resnet32() -> Case:
     """Return ResNet-32 with 128 images of 32 x 32."""
     x, y = torch.randn(128, 3, 32, 32), torch.randint(0, 10, (128,))
-    return Case(ResNet32(), (x, y), lambda m, i: F.cross_entropy(m(i[0]), i[1]))
+    return Case(CifarResNet(5), (x, y), lambda m, i: F.cross_entropy(m(i[0]), i[1]))
 
 
 def bert() -> Case:

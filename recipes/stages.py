@@ -63,15 +63,18 @@ class Experiment:
         self.folder.finish_stage(stage, {**result, "seconds": round(time.monotonic() - begin, 1)})
 
     def _digital(self) -> dict[str, Any]:
-        """Train the digital network, or take given weights, and score it on the test set."""
+        """Train the digital network, or take weights as they are, and score it on the test set."""
         given = self.recipe.weights
         arguments = [] if given is None else ["--model.init_args.weights", str(given)]
         cli = self._build("digital", *arguments)
-        if given is None:
+        trains = given is None and cli.trainer.max_epochs != 0
+        if trains:
             self._say(f"digital: training for {cli.trainer.max_epochs} epochs")
             self._fit(cli, "digital")
         else:
-            self._say(f"digital: weights from {given}")
+            self._say(
+                f"digital: {'weights of the recipe' if given is None else given}, as they are"
+            )
         score = _test(cli.trainer, cli, self.recipe.entry.metric)
         target = self.folder.path / _WEIGHTS
         target.parent.mkdir(exist_ok=True)
@@ -79,7 +82,7 @@ class Experiment:
         save_file({k: v.contiguous() for k, v in cli.model.network.state_dict().items()}, part)
         part.replace(target)
         self._say(f"digital: {self.recipe.entry.metric} {score:.4f}")
-        return {"score": score, "trained": given is None}
+        return {"score": score, "trained": trains}
 
     def _direct(self) -> dict[str, Any]:
         """Map the digital network on chips as it is, and measure them."""

@@ -68,7 +68,7 @@ class ImageArray(Dataset):
         return (images.float() / 255.0 - self.mean) / self.std, self.labels[chosen]
 
 
-class _EpochSampler(DistributedSampler):
+class EpochSampler(DistributedSampler):
     """Shuffle by seed and epoch, split over processes, and tell the data set the epoch."""
 
     def set_epoch(self, epoch: int) -> None:
@@ -104,7 +104,7 @@ def make_loader(
     """
     if batch_size < 1:
         raise ValueError(f"batch_size must be at least 1, got {batch_size}.")
-    sampler = _EpochSampler(data, world_size, rank, shuffle=True, seed=seed) if shuffle else None
+    sampler = EpochSampler(data, world_size, rank, shuffle=True, seed=seed) if shuffle else None
     return DataLoader(data, batch_size, sampler=sampler, collate_fn=_as_fetched)
 
 

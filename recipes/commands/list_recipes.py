@@ -1,28 +1,28 @@
-"""``aimc-lightning list``: the recipes and what each is about."""
+"""``aimc-lightning list``: the recipes, what each is about, its size and its scores."""
 
 import argparse
+import json
 
 from rich.console import Console
-from rich.table import Table
 
-from aimc_lightning.recipes.catalog import list_recipes
-from aimc_lightning.zoo.registry import get_entry
+from aimc_lightning.recipes.overview import overview, overview_table
 
 NAME = "list"
-HELP = "list the recipes that can be run"
+HELP = "list the recipes that can be run, with their size and scores"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add an example: the command has no options."""
-    parser.epilog = "example: aimc-lightning list"
+    """Add the options of the command."""
+    parser.add_argument(
+        "--json", action="store_true", help="print a JSON list instead; scores as fractions of 1"
+    )
+    parser.epilog = "example: aimc-lightning list --json"
 
 
 def execute(arguments: argparse.Namespace) -> None:
     """Print one row for each recipe."""
-    table = Table(title="Recipes: aimc-lightning run NAME")
-    for column in ("name", "task", "data", "licence"):
-        table.add_column(column, overflow="fold")
-    for name in list_recipes():
-        entry = get_entry(name)
-        table.add_row(name, entry.task, entry.data, entry.licence)
-    Console().print(table)
+    entries = overview()
+    if arguments.json:
+        print(json.dumps(entries, indent=2))
+    else:
+        Console().print(overview_table(entries))

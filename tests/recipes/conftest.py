@@ -5,19 +5,25 @@ import torch
 from safetensors.torch import save_file
 
 from aimc_lightning.recipes.catalog import STAGES
-from aimc_lightning.zoo.registry import get_model
-from tests.helpers.cifar10 import label_by, write_cifar10
+from aimc_lightning.zoo.registry import get_model, list_models
+from tests.helpers.cifar10 import write_cifar10
+from tests.helpers.imagenet import write_imagenet
 from tests.helpers.mnist import write_mnist
 from tests.helpers.text import write_text
+from tests.helpers.torch_hub import write_pretrained
 
-# One batch is enough for the plumbing, but a digital network has to be better than chance.
+# One batch is enough for the plumbing, but a digital network has to be better than chance: it is
+# trained, or starts from weights that say the first class of all images.
+ONE_BATCH = {
+    "hwa": ("max_epochs=1", "limit_train_batches=1", "limit_val_batches=1"),
+    "drift": ("limit_test_batches=1",),
+}
+FIRST_CLASS = ("resnet20_cifar10", "resnet32_cifar10", "wideresnet16_cifar100")
+IMAGENET = tuple(name for name in list_models() if name.endswith("_imagenet"))
 SHORT = {
+    **dict.fromkeys((*FIRST_CLASS, *IMAGENET), ONE_BATCH),
     "resnet8_digits": {
         "digital": ("max_epochs=3",),
-        "hwa": ("max_epochs=1", "limit_train_batches=1", "limit_val_batches=1"),
-        "drift": ("limit_test_batches=1",),
-    },
-    "resnet32_cifar10": {
         "hwa": ("max_epochs=1", "limit_train_batches=1", "limit_val_batches=1"),
         "drift": ("limit_test_batches=1",),
     },
@@ -41,31 +47,59 @@ def data(tmp_path_factory):
     pytest.importorskip("sklearn")
     pytest.importorskip("datasets")
     folder = tmp_path_factory.mktemp("data")
-    cifar10 = write_cifar10(folder / "cifar10", train=24, test=8)
+    write_cifar10(folder / "cifar10", train=24, test=8)
+    write_cifar10(folder / "cifar100", 24, 8, ("fine_label", "coarse_label"))
+    imagenet = write_imagenet(folder / "imagenet", train=8, val=4)
     write_mnist(folder, train=400, test=100)
     write_text(folder / "ptb" / "ptb.zip", [f"ptb.{part}.txt" for part in PARTS], words=1500)
+    small = {"val_size": 2, "batch_size": 4, "num_workers": 0}
     return {
         "resnet8_digits": {},
-        "resnet32_cifar10": {"data_dir": str(cifar10), "val_size": 8, "batch_size": 8},
+        **{name: {"data_dir": str(folder), "val_size": 8, "batch_size": 8} for name in FIRST_CLASS},
+        **{name: {"data_dir": str(imagenet), **small} for name in IMAGENET},
         "mlp_mnist": {"data_dir": str(folder), "val_size": 100},
         "lstm_ptb_small": {"data_dir": str(folder)},
     }
 
 
-@pytest.fixture(scope="session")
-def weights(data, tmp_path_factory):
-    """New weights of resnet32_cifar10; the synthetic test images get the labels it predicts."""
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        module = get_model("resnet32_cifar10").eval()
-    path = tmp_path_factory.mktemp("weights") / "new.safetensors"
-    save_file(module.network.state_dict(), path)
-    label_by(module, data["resnet32_cifar10"]["data_dir"])
-    return path
+@pytest.fixture
+def weights(tmp_path):
+    """Function that returns a file of new weights that say the first class of all images."""
+
+    def write(name):
+        state = _first_class(get_model(name))
+        path = tmp_path / "new.safetensors"
+        save_file(state, path)
+        return path
+
+    return write
 
 
 @pytest.fixture
-def short_run(data, weights, tmp_path):
+def pretrained(tmp_path):
+    """Function that puts such weights where torchvision looks before it downloads its own."""
+    before = torch.hub.get_dir()
+    torch.hub.set_dir(str(tmp_path / "hub"))
+
+    def write(name):
+        if name in IMAGENET:
+            module = get_model(name)
+            write_pretrained(module.architecture, _first_class(module))
+
+    yield write
+    torch.hub.set_dir(before)
+
+
+def _first_class(module):
+    state = module.network.state_dict()
+    last = list(state)[-1]
+    assert state[last].shape == state[last.replace("bias", "weight")].shape[:1]
+    state[last][0] = 1000.0
+    return state
+
+
+@pytest.fixture
+def short_run(data, weights, pretrained, tmp_path):
     """Arguments of a run as short as can be, on one chip."""
 
     def arguments(name):
@@ -79,8 +113,9 @@ def short_run(data, weights, tmp_path):
         out = ["run", name, "--chips", "1", "--out", str(tmp_path / "run"), "--traceback"]
         if folder is not None:
             out += ["--data", folder]
-        if name == "resnet32_cifar10":
-            out += ["--weights", str(weights)]
+        if name in FIRST_CLASS:
+            out += ["--weights", str(weights(name))]
+        pretrained(name)
         return out + [part for setting in settings for part in ("--set", setting)]
 
     return arguments

@@ -1,3 +1,4 @@
+import json
 import subprocess
 import sys
 
@@ -5,14 +6,17 @@ import pytest
 import torch
 from lightning.pytorch import LightningModule
 
+from aimc_lightning.recipes import sizes
 from aimc_lightning.recipes.catalog import list_recipes, recipe_files
 from aimc_lightning.recipes.cli import main
 from aimc_lightning.recipes.lightning_cli import AimcCLI
+from tests.helpers.entries import marked
 
 
 @pytest.mark.parametrize("stage", ["digital", "hwa"])
-@pytest.mark.parametrize("name", list_recipes())
-def test_every_recipe_fits_one_batch_through_lightning_cli(name, stage, data, tmp_path):
+@pytest.mark.parametrize("name", marked(list_recipes()))
+def test_every_recipe_fits_one_batch_through_lightning_cli(name, stage, data, pretrained, tmp_path):
+    pretrained(name)
     arguments = [f"--data.init_args.{key}={value}" for key, value in data[name].items()]
     main(
         [
@@ -28,8 +32,21 @@ def test_every_recipe_fits_one_batch_through_lightning_cli(name, stage, data, tm
 
 def test_list_shows_every_recipe(capsys):
     main(["list"])
-    text = capsys.readouterr().out
-    assert all(name in text for name in list_recipes())
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 80
+    shown = [line.split()[1] for line in lines if line.startswith("│")]
+    assert [word for word in shown if word in list_recipes()] == list_recipes()
+
+
+def test_list_is_read_by_programs(capsys):
+    main(["list", "--json"])
+    assert [entry["name"] for entry in json.loads(capsys.readouterr().out)] == list_recipes()
+
+
+def test_list_builds_no_network(monkeypatch, capsys):
+    monkeypatch.setattr(sizes, "measure_size", None)
+    main(["list"])
+    assert "wideresnet50_imagenet" in capsys.readouterr().out
 
 
 def test_help_names_every_command():

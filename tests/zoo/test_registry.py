@@ -10,17 +10,27 @@ from aimc_lightning.zoo.registry import (
     list_models,
     register_model,
 )
+from tests.helpers.entries import marked
 
+IMAGENET = [name for name in list_models() if name.endswith("_imagenet")]
 INPUTS = {
     "lstm_ptb_small": torch.tensor([[1, 2, 3], [4, 5, 6]]),
     "mlp_mnist": torch.randn(2, 1, 28, 28),
     "resnet8_digits": torch.randn(2, 1, 8, 8),
-    "resnet32_cifar10": torch.randn(2, 3, 32, 32),
+    **dict.fromkeys(
+        ("resnet20_cifar10", "resnet32_cifar10", "wideresnet16_cifar100"),
+        torch.randn(2, 3, 32, 32),
+    ),
+    **dict.fromkeys(IMAGENET, torch.randn(2, 3, 224, 224)),
 }
-SHAPES = {"lstm_ptb_small": (2, 3, 10_000)}
+SHAPES = {
+    "lstm_ptb_small": (2, 3, 10_000),
+    "wideresnet16_cifar100": (2, 100),
+    **dict.fromkeys(IMAGENET, (2, 1000)),
+}
 
 
-@pytest.mark.parametrize("name", list_models())
+@pytest.mark.parametrize("name", marked(list_models()))
 def test_entry_builds_runs_forward_and_converts(name):
     module = get_model(name).eval()
     assert module(INPUTS[name]).shape == SHAPES.get(name, (2, 10))

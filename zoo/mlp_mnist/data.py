@@ -5,20 +5,19 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from lightning.pytorch import LightningDataModule
 from torch import Tensor
-from torch.utils.data import DataLoader
 
-from aimc_lightning.zoo.batches import ImageArray, make_loader, random_shift
+from aimc_lightning.zoo.batches import random_shift
+from aimc_lightning.zoo.image_data import ImageData
 
-# Mean and standard deviation of the training images, pixels scaled to 0..1.
-MEAN, STD = (0.1307,), (0.3081,)
-_SPLIT_SEED = 0
 _PREFIX = {"train": "train", "test": "t10k"}
 
 
-class MnistData(LightningDataModule):
+class MnistData(ImageData):
     """MNIST: 55,000 train, 5,000 val (both from the 60,000 training images), 10,000 test."""
+
+    # Mean and standard deviation of the training images, pixels scaled to 0..1.
+    mean, std = (0.1307,), (0.3081,)
 
     def __init__(
         self,
@@ -39,58 +38,14 @@ class MnistData(LightningDataModule):
             shift_pixels: Largest random offset of a training image in each direction.
             seed: Seed of order and augmentation; the split does not depend on it.
         """
-        super().__init__()
-        self.data_dir, self.val_size = data_dir, val_size
-        self.batch_size, self.eval_batch_size = batch_size, eval_batch_size
-        self.shift_pixels, self.seed = shift_pixels, seed
-        self.train: ImageArray | None = None
-        self.val: ImageArray | None = None
-        self.test: ImageArray | None = None
+        super().__init__(batch_size, eval_batch_size, val_size, seed)
+        self.data_dir, self.shift_pixels = data_dir, shift_pixels
 
-    def setup(self, stage: str) -> None:
-        """Load what the stage needs, once."""
-        if stage in ("fit", "validate") and self.train is None:
-            images, labels = load_mnist("train", self.data_dir)
-            if not 0 < self.val_size < len(images):
-                raise ValueError(
-                    f"val_size must be between 1 and {len(images) - 1} for {len(images)} training "
-                    f"images, got {self.val_size}."
-                )
-            generator = torch.Generator().manual_seed(_SPLIT_SEED)
-            order = torch.randperm(len(images), generator=generator)
-            held_out, kept = order[: self.val_size], order[self.val_size :]
-            self.train = self._array(images[kept], labels[kept], augment=True)
-            self.val = self._array(images[held_out], labels[held_out])
-        if stage in ("test", "predict") and self.test is None:
-            self.test = self._array(*load_mnist("test", self.data_dir))
+    def load(self, split: str) -> tuple[Tensor, Tensor]:
+        """Return images and labels of one split."""
+        return load_mnist(split, self.data_dir)
 
-    def train_dataloader(self) -> DataLoader:
-        """Return shuffled, augmented batches."""
-        world, rank = (
-            (self.trainer.world_size, self.trainer.global_rank) if self.trainer else (1, 0)
-        )
-        return make_loader(
-            self.train, self.batch_size, shuffle=True, world_size=world, rank=rank, seed=self.seed
-        )
-
-    def val_dataloader(self) -> DataLoader:
-        """Return the held-out training images."""
-        return make_loader(self.val, self.eval_batch_size)
-
-    def test_dataloader(self) -> DataLoader:
-        """Return the 10,000 test images."""
-        return make_loader(self.test, self.eval_batch_size)
-
-    def predict_dataloader(self) -> DataLoader:
-        """Return the 10,000 test images."""
-        return self.test_dataloader()
-
-    def _array(self, images: Tensor, labels: Tensor, augment: bool = False) -> ImageArray:
-        """Return the images with this module's normalisation."""
-        function = self._augment if augment else None
-        return ImageArray(images, labels, mean=MEAN, std=STD, augment=function, seed=self.seed)
-
-    def _augment(self, images: Tensor, generator: torch.Generator) -> Tensor:
+    def augment(self, images: Tensor, generator: torch.Generator) -> Tensor:
         """Move each training image by up to ``shift_pixels``."""
         return random_shift(images, self.shift_pixels, generator)
 

@@ -3,13 +3,11 @@
 from typing import Any
 
 import torch
-from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torchmetrics.classification import MulticlassAccuracy
 
+from aimc_lightning.zoo.classifier import ImageClassifier
 from aimc_lightning.zoo.registry import register_model
-from aimc_lightning.zoo.weights import load_weights
 
 
 class Perceptron(nn.Module):
@@ -27,7 +25,7 @@ class Perceptron(nn.Module):
         return self.output(F.relu(self.hidden2(x)))
 
 
-class MlpMnist(LightningModule):
+class MlpMnist(ImageClassifier):
     """Classifier of handwritten digits; logs ``train_loss``, ``val_acc`` and ``test_acc``."""
 
     def __init__(
@@ -43,42 +41,8 @@ class MlpMnist(LightningModule):
             label_smoothing: Share of the target spread over all classes, 0 to below 1.
             learning_rate: Of Adam; only used when the command line names no other optimizer.
         """
-        super().__init__()
+        super().__init__(Perceptron(), 10, weights, label_smoothing, learning_rate)
         self.save_hyperparameters(ignore=["weights"])  # a checkpoint brings its own weights
-        self.network = Perceptron()
-        if weights is not None:
-            load_weights(self.network, weights)
-        self.label_smoothing = label_smoothing
-        self.learning_rate = learning_rate
-        self.val_acc = MulticlassAccuracy(num_classes=10, average="micro")
-        self.test_acc = MulticlassAccuracy(num_classes=10, average="micro")
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Return the logits ``(batch, 10)`` of normalised images ``(batch, 1, 28, 28)``."""
-        return self.network(images)
-
-    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
-        """Return the cross entropy of one batch."""
-        images, labels = batch
-        loss = F.cross_entropy(self(images), labels, label_smoothing=self.label_smoothing)
-        self.log("train_loss", loss, prog_bar=True)
-        return loss
-
-    def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
-        """Log ``val_acc``."""
-        images, labels = batch
-        self.val_acc(self(images), labels)
-        self.log("val_acc", self.val_acc, on_epoch=True, prog_bar=True)
-
-    def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
-        """Log ``test_acc``."""
-        images, labels = batch
-        self.test_acc(self(images), labels)
-        self.log("test_acc", self.test_acc, on_epoch=True)
-
-    def predict_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
-        """Return the most likely digit of each image."""
-        return self(batch[0]).argmax(dim=1)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """Return Adam."""

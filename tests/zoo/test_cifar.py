@@ -9,8 +9,10 @@ from aimc_lightning.zoo.registry import get_model
 
 pytest.importorskip("datasets")
 
-from aimc_lightning.zoo.resnet32_cifar10 import data as cifar10
-from aimc_lightning.zoo.resnet32_cifar10.data import Cifar10Data, load_cifar10
+from aimc_lightning.zoo import cifar
+from aimc_lightning.zoo.cifar import CIFAR10, CIFAR100, load_cifar
+from aimc_lightning.zoo.resnet32_cifar10.data import Cifar10Data
+from aimc_lightning.zoo.wideresnet16_cifar100.data import Cifar100Data
 from tests.helpers.cifar10 import write_cifar10
 
 GIVEN = Path(__file__).resolve().parents[3] / "shared" / "data"
@@ -22,8 +24,17 @@ def folder(tmp_path):
     return write_cifar10(tmp_path / "cifar10", train=20, test=6)
 
 
-def test_network_has_the_published_number_of_parameters():
-    assert sum(p.numel() for p in get_model("resnet32_cifar10").network.parameters()) == 464_154
+# The third was counted by hand, the first two are those of the public weights.
+@pytest.mark.parametrize(
+    ("name", "parameters"),
+    [
+        ("resnet20_cifar10", 269_722),
+        ("resnet32_cifar10", 464_154),
+        ("wideresnet16_cifar100", 2_772_020),
+    ],
+)
+def test_network_has_the_published_number_of_parameters(name, parameters):
+    assert sum(p.numel() for p in get_model(name).network.parameters()) == parameters
 
 
 def test_state_dict_has_the_keys_of_the_published_weights():
@@ -43,7 +54,7 @@ def test_shortcut_takes_every_second_pixel_between_new_channels():
 
 
 def test_pixels_and_labels_come_through_unchanged(folder):
-    images, labels = load_cifar10("train", str(folder))
+    images, labels = load_cifar(CIFAR10, "train", str(folder))
     assert images.shape == (20, 3, 32, 32)
     assert images.dtype == torch.uint8
     generator = np.random.default_rng(0)
@@ -53,13 +64,13 @@ def test_pixels_and_labels_come_through_unchanged(folder):
 
 
 def test_parent_folder_is_accepted(folder):
-    assert len(load_cifar10("test", str(folder.parent))[0]) == 6
+    assert len(load_cifar(CIFAR10, "test", str(folder.parent))[0]) == 6
 
 
 def test_cache_gives_the_same_images_without_the_source(folder, tmp_path, monkeypatch):
-    first = load_cifar10("test", str(folder), str(tmp_path / "cache"))
-    monkeypatch.setattr(cifar10, "_read", None)
-    second = load_cifar10("test", str(folder), str(tmp_path / "cache"))
+    first = load_cifar(CIFAR10, "test", str(folder), str(tmp_path / "cache"))
+    monkeypatch.setattr(cifar, "_read", None)
+    second = load_cifar(CIFAR10, "test", str(folder), str(tmp_path / "cache"))
     assert torch.equal(first[0], second[0])
     assert torch.equal(first[1], second[1])
 
@@ -83,23 +94,31 @@ def test_validation_size_must_leave_training_images(folder):
 
 def test_folder_without_the_files_says_what_to_do(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"no test-\*.parquet in .* or leave the data"):
-        load_cifar10("test", str(tmp_path))
+        load_cifar(CIFAR10, "test", str(tmp_path))
 
 
 def test_truncated_file_is_named(folder):
     path = next(folder.glob("test-*.parquet"))
     path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(ValueError, match="cannot read CIFAR-10 from .*test-.*truncated"):
-        load_cifar10("test", str(folder))
+        load_cifar(CIFAR10, "test", str(folder))
 
 
 def test_without_data_and_network_the_error_says_what_to_do(monkeypatch):
     def refuse(*arguments, **keywords):
         raise OSError("no network")
 
-    monkeypatch.setattr(cifar10.datasets, "load_dataset", refuse)
-    with pytest.raises(ConnectionError, match="aimc-lightning run resnet32_cifar10 --data DIR"):
-        load_cifar10("test")
+    monkeypatch.setattr(cifar.datasets, "load_dataset", refuse)
+    with pytest.raises(ConnectionError, match="CIFAR-10 is not at hand.*run ENTRY --data DIR"):
+        load_cifar(CIFAR10, "test")
+
+
+def test_cifar100_takes_the_fine_of_its_two_labels(tmp_path):
+    write_cifar10(tmp_path / "cifar100", train=4, test=102, columns=("fine_label", "coarse_label"))
+    module = Cifar100Data(str(tmp_path), val_size=1)
+    module.setup("test")
+    assert module.test.labels.tolist() == [*range(100), 0, 1]
+    assert load_cifar(CIFAR100, "train", str(tmp_path))[0].shape == (4, 3, 32, 32)
 
 
 @pytest.mark.slow

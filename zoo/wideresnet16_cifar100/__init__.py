@@ -1,0 +1,1 @@
+"""WideResNet-16-4 on CIFAR-100."""

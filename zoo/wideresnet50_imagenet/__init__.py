@@ -1,0 +1,1 @@
+"""WideResNet-50-2 of torchvision on ImageNet."""
