@@ -10,6 +10,7 @@ from tests.helpers.cifar10 import label_by, write_cifar10
 from tests.helpers.mnist import write_mnist
 from tests.helpers.text import write_text
 
+LANGUAGE = ("lstm_charlm", "lstm_ptb", "lstm_ptb_small", "lstm_wikitext2")
 # One batch is enough for the plumbing, but a digital network has to be better than chance.
 SHORT = {
     "resnet8_digits": {
@@ -26,12 +27,13 @@ SHORT = {
         "hwa": ("max_epochs=1", "limit_train_batches=1", "limit_val_batches=1"),
         "drift": ("limit_test_batches=1",),
     },
-    "lstm_ptb_small": {
-        "digital": ("max_epochs=1",),
+}
+for name in LANGUAGE:
+    SHORT[name] = {
+        "digital": ("max_epochs=1", "limit_train_batches=4", "limit_test_batches=1"),
         "hwa": ("max_epochs=1", "limit_train_batches=1", "limit_val_batches=1"),
         "drift": ("limit_test_batches=1",),
-    },
-}
+    }
 PARTS = ("train", "valid", "test")
 
 
@@ -44,11 +46,14 @@ def data(tmp_path_factory):
     cifar10 = write_cifar10(folder / "cifar10", train=24, test=8)
     write_mnist(folder, train=400, test=100)
     write_text(folder / "ptb" / "ptb.zip", [f"ptb.{part}.txt" for part in PARTS], words=1500)
+    wiki = folder / "wikitext2" / "wikitext-2-v1.zip"
+    write_text(wiki, [f"wiki.{part}.tokens" for part in PARTS], words=1500)
     return {
         "resnet8_digits": {},
         "resnet32_cifar10": {"data_dir": str(cifar10), "val_size": 8, "batch_size": 8},
         "mlp_mnist": {"data_dir": str(folder), "val_size": 100},
-        "lstm_ptb_small": {"data_dir": str(folder)},
+        "lstm_charlm": {},
+        **{name: {"data_dir": str(folder)} for name in LANGUAGE[1:]},
     }
 
 

@@ -11,18 +11,27 @@ from aimc_lightning.recipes.catalog import list_recipes
 from aimc_lightning.recipes.cli import main
 from aimc_lightning.recipes.stages import Experiment
 
+# Networks of full size, which take longer than five seconds.
+SLOW = ("lstm_ptb", "lstm_wikitext2")
+LANGUAGE = ("lstm_charlm", "lstm_ptb", "lstm_ptb_small", "lstm_wikitext2")
+RECIPES = [
+    pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name for name in list_recipes()
+]
+
 
 def _files(folder):
     return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
 
 
-@pytest.mark.parametrize("name", list_recipes())
+@pytest.mark.parametrize("name", RECIPES)
 def test_every_recipe_runs_on_one_batch(name, short_run, tmp_path, capsys):
     main(short_run(name))
     run = tmp_path / "run"
     assert {"run.json", "drift.csv", "drift.json", "drift.png"} <= set(_files(run))
     assert {"digital/config.yaml", "hwa/config.yaml", "hwa/trained.ckpt"} <= set(_files(run))
     assert not [name for name in _files(run) if ".part" in name]
+    digital = json.loads((run / "run.json").read_text())["stages"]["digital"]
+    assert ("test_ppl" in digital["other_scores"]) == (name in LANGUAGE)
     drift = json.loads((run / "drift.json").read_text())
     assert list(drift) == ["metric", "chance", "digital", "summary"]
     assert [(row["stage"], row["t_inference_s"]) for row in drift["summary"]] == [
@@ -82,7 +91,7 @@ def _error(arguments, capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["resnet9"], "unknown recipe 'resnet9': known are lstm_ptb_small, mlp_mnist, resnet32"),
+        (["resnet9"], "unknown recipe 'resnet9': known are "),
         (["resnet8_digits", "--chips", "0"], "--chips must be at least 1, got 0"),
         (["resnet8_digits", "--seed", "-1"], "--seed must be between 0 and 2**32 - 1, got -1"),
         (["resnet8_digits", "--data", "."], "brings its own data: leave --data out"),

@@ -11,13 +11,22 @@ from aimc_lightning.zoo.registry import (
     register_model,
 )
 
+WORDS = torch.tensor([[1, 2, 3], [4, 5, 6]])
 INPUTS = {
-    "lstm_ptb_small": torch.tensor([[1, 2, 3], [4, 5, 6]]),
+    "lstm_charlm": WORDS,
+    "lstm_ptb": WORDS,
+    "lstm_ptb_small": WORDS,
+    "lstm_wikitext2": WORDS,
     "mlp_mnist": torch.randn(2, 1, 28, 28),
     "resnet8_digits": torch.randn(2, 1, 8, 8),
     "resnet32_cifar10": torch.randn(2, 3, 32, 32),
 }
-SHAPES = {"lstm_ptb_small": (2, 3, 10_000)}
+SHAPES = {
+    "lstm_charlm": (2, 3, 97),
+    "lstm_ptb": (2, 3, 10_000),
+    "lstm_ptb_small": (2, 3, 10_000),
+    "lstm_wikitext2": (2, 3, 33_278),
+}
 
 
 @pytest.mark.parametrize("name", list_models())
