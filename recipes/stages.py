@@ -75,14 +75,16 @@ class Experiment:
             self._say(
                 f"digital: {'weights of the recipe' if given is None else given}, as they are"
             )
-        score = _test(cli.trainer, cli, self.recipe.entry.metric)
+        scores = _test(cli.trainer, cli, self.recipe.entry.metric)
+        score = scores.pop(self.recipe.entry.metric)
         target = self.folder.path / _WEIGHTS
         target.parent.mkdir(exist_ok=True)
         part = target.with_suffix(".part")
         save_file({k: v.contiguous() for k, v in cli.model.network.state_dict().items()}, part)
         part.replace(target)
-        self._say(f"digital: {self.recipe.entry.metric} {score:.4f}")
-        return {"score": score, "trained": trains}
+        others = "".join(f", {name} {value:.4f}" for name, value in scores.items())
+        self._say(f"digital: {self.recipe.entry.metric} {score:.4f}{others}")
+        return {"score": score, "other_scores": scores, "trained": trains}
 
     def _direct(self) -> dict[str, Any]:
         """Map the digital network on chips as it is, and measure them."""
@@ -201,11 +203,11 @@ def _only(cli: AimcCLI, kind: type[CallbackT]) -> CallbackT:
     return found[0]
 
 
-def _test(trainer: Trainer, cli: AimcCLI, metric: str) -> float:
-    """Return a score of the test set."""
+def _test(trainer: Trainer, cli: AimcCLI, metric: str) -> dict[str, float]:
+    """Return all scores of the test set; raise if the one that counts is not among them."""
     scores = trainer.test(cli.model, cli.datamodule, verbose=False)[0]
     if metric not in scores:
         raise ValueError(
             f"the module logs no {metric!r} in test_step; it logs {', '.join(sorted(scores))}."
         )
-    return scores[metric]
+    return dict(scores)

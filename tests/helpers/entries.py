@@ -1,11 +1,14 @@
-"""Which entries of the zoo are too large for the default run of the tests."""
+"""Which entries of the zoo are language models, and which are too large for the default run."""
 
 from collections.abc import Sequence
 
 import pytest
 
+LANGUAGE = ("lstm_charlm", "lstm_ptb", "lstm_ptb_small", "lstm_wikitext2")
 LARGE = {
     "densenet121_imagenet",
+    "lstm_ptb",
+    "lstm_wikitext2",
     "resnet18_imagenet",
     "resnet50_imagenet",
     "wideresnet16_cifar100",

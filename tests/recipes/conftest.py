@@ -7,6 +7,7 @@ from safetensors.torch import save_file
 from aimc_lightning.recipes.catalog import STAGES
 from aimc_lightning.zoo.registry import get_model, list_models
 from tests.helpers.cifar10 import write_cifar10
+from tests.helpers.entries import LANGUAGE
 from tests.helpers.imagenet import write_imagenet
 from tests.helpers.mnist import write_mnist
 from tests.helpers.text import write_text
@@ -32,12 +33,13 @@ SHORT = {
         "hwa": ("max_epochs=1", "limit_train_batches=1", "limit_val_batches=1"),
         "drift": ("limit_test_batches=1",),
     },
-    "lstm_ptb_small": {
-        "digital": ("max_epochs=1",),
+}
+for name in LANGUAGE:
+    SHORT[name] = {
+        "digital": ("max_epochs=1", "limit_train_batches=4", "limit_test_batches=1"),
         "hwa": ("max_epochs=1", "limit_train_batches=1", "limit_val_batches=1"),
         "drift": ("limit_test_batches=1",),
-    },
-}
+    }
 PARTS = ("train", "valid", "test")
 
 
@@ -53,12 +55,15 @@ def data(tmp_path_factory):
     write_mnist(folder, train=400, test=100)
     write_text(folder / "ptb" / "ptb.zip", [f"ptb.{part}.txt" for part in PARTS], words=1500)
     small = {"val_size": 2, "batch_size": 4, "num_workers": 0}
+    wiki = folder / "wikitext2" / "wikitext-2-v1.zip"
+    write_text(wiki, [f"wiki.{part}.tokens" for part in PARTS], words=1500)
     return {
         "resnet8_digits": {},
         **{name: {"data_dir": str(folder), "val_size": 8, "batch_size": 8} for name in FIRST_CLASS},
         **{name: {"data_dir": str(imagenet), **small} for name in IMAGENET},
         "mlp_mnist": {"data_dir": str(folder), "val_size": 100},
-        "lstm_ptb_small": {"data_dir": str(folder)},
+        "lstm_charlm": {},
+        **{name: {"data_dir": str(folder)} for name in LANGUAGE[1:]},
     }
 
 

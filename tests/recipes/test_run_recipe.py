@@ -10,7 +10,7 @@ from aimc_lightning.recipes import stages
 from aimc_lightning.recipes.catalog import list_recipes
 from aimc_lightning.recipes.cli import main
 from aimc_lightning.recipes.stages import Experiment
-from tests.helpers.entries import marked
+from tests.helpers.entries import LANGUAGE, marked
 
 
 def _files(folder):
@@ -24,6 +24,8 @@ def test_every_recipe_runs_on_one_batch(name, short_run, tmp_path, capsys):
     assert {"run.json", "drift.csv", "drift.json", "drift.png"} <= set(_files(run))
     assert {"digital/config.yaml", "hwa/config.yaml", "hwa/trained.ckpt"} <= set(_files(run))
     assert not [name for name in _files(run) if ".part" in name]
+    digital = json.loads((run / "run.json").read_text())["stages"]["digital"]
+    assert ("test_ppl" in digital["other_scores"]) == (name in LANGUAGE)
     drift = json.loads((run / "drift.json").read_text())
     assert list(drift) == ["metric", "chance", "digital", "summary"]
     assert [(row["stage"], row["t_inference_s"]) for row in drift["summary"]] == [
@@ -93,7 +95,7 @@ def _error(arguments, capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["resnet9"], "unknown recipe 'resnet9': known are densenet121_imagenet, "),
+        (["resnet9"], "unknown recipe 'resnet9': known are "),
         (["resnet8_digits", "--chips", "0"], "--chips must be at least 1, got 0"),
         (["resnet8_digits", "--seed", "-1"], "--seed must be between 0 and 2**32 - 1, got -1"),
         (["resnet8_digits", "--data", "."], "brings its own data: leave --data out"),

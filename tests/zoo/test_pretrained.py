@@ -4,6 +4,7 @@ import pytest
 
 from aimc_lightning import analog_layers, from_pretrained
 from aimc_lightning.hub.folder import verify_checkpoint
+from aimc_lightning.zoo.lstm_charlm.data import PythonManualData
 from aimc_lightning.zoo.pretrained import list_pretrained, shipped_checkpoint
 
 
@@ -19,6 +20,14 @@ def test_shipped_digits_classify_the_test_set():
     images, labels = next(iter(data.test_dataloader()))
     hits = (from_pretrained("resnet8_digits")(images).argmax(1) == labels).float().mean()
     assert hits >= 0.98  # 0.992 digital; 500 images, so five standard errors are 0.02
+
+
+def test_shipped_letters_predict_the_test_text():
+    data = PythonManualData()
+    data.setup("test")
+    letters, following = next(iter(data.test_dataloader()))
+    hits = (from_pretrained("lstm_charlm")(letters).argmax(-1) == following).float().mean()
+    assert hits >= 0.58  # 0.64 on the whole text; 6,400 letters, without context at first
 
 
 def test_misspelt_name_is_explained():

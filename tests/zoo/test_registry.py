@@ -10,11 +10,12 @@ from aimc_lightning.zoo.registry import (
     list_models,
     register_model,
 )
-from tests.helpers.entries import marked
+from tests.helpers.entries import LANGUAGE, marked
 
 IMAGENET = [name for name in list_models() if name.endswith("_imagenet")]
+WORDS = torch.tensor([[1, 2, 3], [4, 5, 6]])
 INPUTS = {
-    "lstm_ptb_small": torch.tensor([[1, 2, 3], [4, 5, 6]]),
+    **dict.fromkeys(LANGUAGE, WORDS),
     "mlp_mnist": torch.randn(2, 1, 28, 28),
     "resnet8_digits": torch.randn(2, 1, 8, 8),
     **dict.fromkeys(
@@ -24,7 +25,10 @@ INPUTS = {
     **dict.fromkeys(IMAGENET, torch.randn(2, 3, 224, 224)),
 }
 SHAPES = {
+    "lstm_charlm": (2, 3, 97),
+    "lstm_ptb": (2, 3, 10_000),
     "lstm_ptb_small": (2, 3, 10_000),
+    "lstm_wikitext2": (2, 3, 33_278),
     "wideresnet16_cifar100": (2, 100),
     **dict.fromkeys(IMAGENET, (2, 1000)),
 }

@@ -1,0 +1,1 @@
+"""LSTM language model of 128 cells that reads Python's manual letter by letter."""

@@ -1,0 +1,1 @@
+"""Word-level LSTM language model, 2 x 650 cells, on Penn Treebank."""
