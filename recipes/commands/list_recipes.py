@@ -21,7 +21,7 @@ def execute(arguments: argparse.Namespace) -> None:
     """Print one row for each recipe."""
     table = Table(title="Recipes: aimc-lightning run NAME")
     for column in ("name", "task", "data", "licence"):
-        table.add_column(column, overflow="fold")
+        table.add_column(column, overflow="fold", no_wrap=column == "name")
     for name in list_recipes():
         entry = get_entry(name)
         table.add_row(name, entry.task, entry.data, entry.licence)

@@ -56,7 +56,9 @@ def write_features(folder: Path, width: int, symbols: range, per_frame: bool) ->
 
 def _write(path: Path, features: list[np.ndarray], labels: list) -> None:
     table = {"features": [own.tolist() for own in features], "symbols": [list(x) for x in labels]}
-    kind = pa.schema({"features": pa.list_(pa.list_(pa.float32())), "symbols": pa.list_(pa.int64())})
+    kind = pa.schema(
+        {"features": pa.list_(pa.list_(pa.float32())), "symbols": pa.list_(pa.int64())}
+    )
     pq.write_table(pa.table(table, kind), path)
 
 

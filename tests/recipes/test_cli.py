@@ -8,10 +8,11 @@ from lightning.pytorch import LightningModule
 from aimc_lightning.recipes.catalog import list_recipes, recipe_files
 from aimc_lightning.recipes.cli import main
 from aimc_lightning.recipes.lightning_cli import AimcCLI
+from tests.helpers.recipes import marked_recipes
 
 
 @pytest.mark.parametrize("stage", ["digital", "hwa"])
-@pytest.mark.parametrize("name", list_recipes())
+@pytest.mark.parametrize("name", marked_recipes())
 def test_every_recipe_fits_one_batch_through_lightning_cli(name, stage, data, tmp_path):
     arguments = [f"--data.init_args.{key}={value}" for key, value in data[name].items()]
     main(

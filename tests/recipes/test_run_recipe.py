@@ -7,16 +7,16 @@ import time
 import pytest
 
 from aimc_lightning.recipes import stages
-from aimc_lightning.recipes.catalog import list_recipes
 from aimc_lightning.recipes.cli import main
 from aimc_lightning.recipes.stages import Experiment
+from tests.helpers.recipes import marked_recipes
 
 
 def _files(folder):
     return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
 
 
-@pytest.mark.parametrize("name", list_recipes())
+@pytest.mark.parametrize("name", marked_recipes())
 def test_every_recipe_runs_on_one_batch(name, short_run, tmp_path, capsys):
     main(short_run(name))
     run = tmp_path / "run"
@@ -82,7 +82,10 @@ def _error(arguments, capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["resnet9"], "unknown recipe 'resnet9': known are lstm_ptb_small, mlp_mnist, resnet32"),
+        (
+            ["resnet9"],
+            "unknown recipe 'resnet9': known are lstm_hmm_swb300, lstm_ptb_small, lstm_speech",
+        ),
         (["resnet8_digits", "--chips", "0"], "--chips must be at least 1, got 0"),
         (["resnet8_digits", "--seed", "-1"], "--seed must be between 0 and 2**32 - 1, got -1"),
         (["resnet8_digits", "--data", "."], "brings its own data: leave --data out"),
