@@ -13,6 +13,7 @@ import re
 import sys
 from pathlib import Path
 
+from aimc_lightning.evaluation.metrics import lower_is_better
 from aimc_lightning.evaluation.results import DriftResults
 from aimc_lightning.evaluation.rows import RowFile
 from aimc_lightning.integration.times import format_time
@@ -82,8 +83,10 @@ def entry_table(rows: list[dict[str, str]]) -> str:
     """Return the table of one entry: each stage at each time, mean, spread over chips and A*."""
     times = sorted({float(row["t_inference_s"]) for row in rows if row["t_inference_s"]})
     chips = max(row["chips"] for row in rows)
+    metric = rows[0]["metric"]
+    direction = ", an error (lower is better)," if lower_is_better(metric) else ""
     lines = [
-        f"`{rows[0]['metric']}` in percent, mean and standard deviation over {chips} chips, "
+        f"`{metric}`{direction} in percent, mean and standard deviation over {chips} chips, "
         "in brackets A*.",
         "",
         f"| | {' | '.join(format_time(time) for time in times)} | seconds |",
@@ -117,7 +120,8 @@ def summary_table(results: dict[str, list[dict[str, str]]]) -> str:
         found = {(row["stage"], row["t_inference_s"]): row for row in rows}
         keys = [("digital", ""), *((s, t) for s in ("direct", "hwa") for t in _SHOWN)]
         cells = [_cell(found[key]) if key in found else "" for key in keys]
-        lines.append(f"| {name} | {' | '.join(cells)} | {rows[-1]['chips']} |")
+        kind = " (error)" if lower_is_better(rows[0]["metric"]) else ""
+        lines.append(f"| {name}{kind} | {' | '.join(cells)} | {rows[-1]['chips']} |")
     note = "Score in percent, mean and standard deviation over chips, in brackets A*."
     return "\n".join([*lines, "", note])
 

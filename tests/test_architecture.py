@@ -33,7 +33,7 @@ FILES = (
 )
 ROW = {part: row for row, parts in enumerate(ROWS) for part in parts}
 MAY_IMPORT_LIGHTNING = {"integration", "evaluation", "zoo", "recipes"}
-OPTIONAL = {"torchvision", "transformers", "datasets", "sklearn"}
+OPTIONAL = {"torchvision", "transformers", "datasets", "pyarrow", "sklearn"}
 FOLDERS = {"aimc_lightning": "", "zoo": "zoo", "recipes": "recipes"}
 
 

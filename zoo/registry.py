@@ -9,6 +9,8 @@ from typing import Any
 
 from lightning.pytorch import LightningModule
 
+from aimc_lightning.evaluation.metrics import lower_is_better
+
 _ENTRIES: dict[str, "ModelEntry"] = {}
 _found = False
 
@@ -21,7 +23,8 @@ class ModelEntry:
         name: Name of the entry, its folder in the zoo and its folder of recipes.
         build: Constructor of the LightningModule, with plain arguments.
         task: What the network does, in a few words.
-        metric: Name under which the module logs its score on the test set; larger is better.
+        metric: Name under which the module logs its score on the test set; the name says whether
+            it is an error, as :func:`~aimc_lightning.evaluation.metrics.lower_is_better` reads it.
         chance: Score of a random guess, as a fraction of 1.
         data: Name of the data set.
         licence: Licence of the data, and of third-party weights if the entry can start from them.
@@ -40,7 +43,13 @@ class ModelEntry:
 
     def __post_init__(self) -> None:
         """Check the chance level, on which normalised accuracy rests."""
-        if not 0.0 <= self.chance < 1.0:
+        if lower_is_better(self.metric):
+            if not 0.0 < self.chance <= 1.0:
+                raise ValueError(
+                    f"entry {self.name!r}: chance of the error {self.metric!r} must be above 0 and "
+                    f"at most 1, got {self.chance}."
+                )
+        elif not 0.0 <= self.chance < 1.0:
             raise ValueError(
                 f"entry {self.name!r}: chance must be at least 0 and below 1, got {self.chance}."
             )

@@ -1,16 +1,19 @@
-"""Which entries of the zoo are language models, and which are too large for the default run."""
+"""Which entries of the zoo work on text or speech, and which are too large for the default run."""
 
 from collections.abc import Sequence
 
 import pytest
 
 LANGUAGE = ("lstm_charlm", "lstm_ptb", "lstm_ptb_small", "lstm_wikitext2")
+SPEECH = ("lstm_hmm_swb300", "lstm_speech_digits", "rnnt_speech_digits", "rnnt_swb300")
 LARGE = {
     "densenet121_imagenet",
+    "lstm_hmm_swb300",
     "lstm_ptb",
     "lstm_wikitext2",
     "resnet18_imagenet",
     "resnet50_imagenet",
+    "rnnt_swb300",
     "wideresnet16_cifar100",
     "wideresnet50_imagenet",
 }

@@ -1,5 +1,7 @@
 """Data and short settings for every recipe."""
 
+from pathlib import Path
+
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -7,14 +9,16 @@ from safetensors.torch import save_file
 from aimc_lightning.recipes.catalog import STAGES
 from aimc_lightning.zoo.registry import get_model, list_models
 from tests.helpers.cifar10 import write_cifar10
-from tests.helpers.entries import LANGUAGE
+from tests.helpers.entries import LANGUAGE, SPEECH
 from tests.helpers.imagenet import write_imagenet
 from tests.helpers.mnist import write_mnist
+from tests.helpers.speech import label_by as transcribe_by
+from tests.helpers.speech import save_weights, write_features, write_spoken_digits
 from tests.helpers.text import write_text
 from tests.helpers.torch_hub import write_pretrained
 
 # One batch is enough for the plumbing, but a digital network has to be better than chance: it is
-# trained, or starts from weights that say the first class of all images.
+# trained, or starts from weights that say the first class of all images or know all transcripts.
 ONE_BATCH = {
     "hwa": ("max_epochs=1", "limit_train_batches=1", "limit_val_batches=1"),
     "drift": ("limit_test_batches=1",),
@@ -22,7 +26,7 @@ ONE_BATCH = {
 FIRST_CLASS = ("resnet20_cifar10", "resnet32_cifar10", "wideresnet16_cifar100")
 IMAGENET = tuple(name for name in list_models() if name.endswith("_imagenet"))
 SHORT = {
-    **dict.fromkeys((*FIRST_CLASS, *IMAGENET), ONE_BATCH),
+    **dict.fromkeys((*FIRST_CLASS, *IMAGENET, *SPEECH), ONE_BATCH),
     "resnet8_digits": {
         "digital": ("max_epochs=3",),
         "hwa": ("max_epochs=1", "limit_train_batches=1", "limit_val_batches=1"),
@@ -40,6 +44,7 @@ for name in LANGUAGE:
         "hwa": ("max_epochs=1", "limit_train_batches=1", "limit_val_batches=1"),
         "drift": ("limit_test_batches=1",),
     }
+FEATURES = {"lstm_hmm_swb300": "swb300_hmm", "rnnt_swb300": "swb300_rnnt"}
 PARTS = ("train", "valid", "test")
 
 
@@ -57,6 +62,10 @@ def data(tmp_path_factory):
     small = {"val_size": 2, "batch_size": 4, "num_workers": 0}
     wiki = folder / "wikitext2" / "wikitext-2-v1.zip"
     write_text(wiki, [f"wiki.{part}.tokens" for part in PARTS], words=1500)
+    write_spoken_digits(folder)
+    write_features(folder / "swb300_hmm", 140, range(32_000), per_frame=True)
+    write_features(folder / "swb300_rnnt", 340, range(1, 46), per_frame=False)
+    features = {"data_dir": str(folder), "cache_dir": str(folder / "cache")}
     return {
         "resnet8_digits": {},
         **{name: {"data_dir": str(folder), "val_size": 8, "batch_size": 8} for name in FIRST_CLASS},
@@ -64,6 +73,10 @@ def data(tmp_path_factory):
         "mlp_mnist": {"data_dir": str(folder), "val_size": 100},
         "lstm_charlm": {},
         **{name: {"data_dir": str(folder)} for name in LANGUAGE[1:]},
+        "lstm_speech_digits": {"data_dir": str(folder)},
+        "rnnt_speech_digits": {"data_dir": str(folder)},
+        "lstm_hmm_swb300": features,
+        "rnnt_swb300": features,
     }
 
 
@@ -104,7 +117,22 @@ def _first_class(module):
 
 
 @pytest.fixture
-def short_run(data, weights, pretrained, tmp_path):
+def speech_weights(data, tmp_path):
+    """Function that writes weights of a speech entry; Switchboard's symbols become its own."""
+
+    def write(name):
+        path = tmp_path / "new.safetensors"
+        module = save_weights(name, path)
+        folder = Path(data[name]["data_dir"], FEATURES.get(name, ""))
+        if name in FEATURES:
+            transcribe_by(module, folder / "test-0.parquet")
+        return path
+
+    return write
+
+
+@pytest.fixture
+def short_run(data, weights, pretrained, speech_weights, tmp_path):
     """Arguments of a run as short as can be, on one chip."""
 
     def arguments(name):
@@ -120,6 +148,8 @@ def short_run(data, weights, pretrained, tmp_path):
             out += ["--data", folder]
         if name in FIRST_CLASS:
             out += ["--weights", str(weights(name))]
+        if name in SPEECH:
+            out += ["--weights", str(speech_weights(name))]
         pretrained(name)
         return out + [part for setting in settings for part in ("--set", setting)]
 

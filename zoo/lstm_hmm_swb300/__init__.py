@@ -1,0 +1,1 @@
+"""Bidirectional LSTM acoustic model of a hybrid recogniser for Switchboard."""

@@ -1,0 +1,1 @@
+"""Bidirectional LSTM with CTC on connected digit strings."""

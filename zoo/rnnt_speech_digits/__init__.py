@@ -1,0 +1,1 @@
+"""RNN transducer on connected digit strings."""

@@ -1,0 +1,66 @@
+"""RNN transducer that spells spoken digits."""
+
+from typing import Any
+
+from torch import nn
+
+from aimc_lightning.zoo.registry import register_model
+from aimc_lightning.zoo.speech import SpeechModule
+from aimc_lightning.zoo.transducer import Transducer
+
+FEATURES = 200  # 5 frames of 40 log-mel bands
+SYMBOLS = 11  # blank and ten digits
+
+
+class RNNTSpeechDigits(SpeechModule):
+    """Recogniser of digit strings; see :class:`~aimc_lightning.zoo.speech.SpeechModule`.
+
+    The digits are taken greedily, at most two from one frame of 50 ms.
+    """
+
+    def __init__(
+        self,
+        weights: str | None = None,
+        hidden: int = 96,
+        layers: int = 2,
+        prediction: int = 32,
+        joint: int = 64,
+        dropout: float = 0.2,
+        learning_rate: float = 0.003,
+    ) -> None:
+        """Build the network.
+
+        Args:
+            weights: Safetensors file of trained digital weights; None draws new ones.
+            hidden: Cells of each layer and direction of the encoder.
+            layers: LSTM layers of the encoder.
+            prediction: Cells of the prediction network's one layer; its embedding has half as many.
+            joint: Units of the joint network.
+            dropout: Share of the values set to zero behind each layer.
+            learning_rate: Of Adam; only used when the command line names no other optimizer.
+        """
+        encoder = nn.LSTM(
+            FEATURES, hidden, layers, batch_first=True, dropout=dropout, bidirectional=True
+        )
+        network = Transducer(
+            encoder,
+            nn.LSTM(prediction // 2, prediction, batch_first=True),
+            joint,
+            SYMBOLS,
+            dropout=dropout,
+            max_symbols=2,
+        )
+        super().__init__(network, weights, learning_rate)
+        self.save_hyperparameters(ignore=["weights"])  # a checkpoint brings its own weights
+
+
+@register_model(
+    task="recognise strings of spoken digits",
+    metric="test_wer",
+    chance=1.0,
+    data="Free Spoken Digit Dataset (3,000 recordings, six speakers), joined to strings",
+    licence="data CC BY-SA 4.0",
+)
+def rnnt_speech_digits(**arguments: Any) -> RNNTSpeechDigits:  # noqa: ANN401
+    """Return the module; arguments as of :class:`RNNTSpeechDigits`."""
+    return RNNTSpeechDigits(**arguments)

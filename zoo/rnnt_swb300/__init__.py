@@ -1,0 +1,1 @@
+"""RNN transducer of about 57 million parameters for Switchboard."""
