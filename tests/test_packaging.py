@@ -9,6 +9,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from packaging.utils import canonicalize_name
 
 FOLDERS = {"aimc_lightning": "aimc_lightning", "zoo": "aimc_lightning.zoo"}
 FOLDERS["recipes"] = "aimc_lightning.recipes"
@@ -66,11 +67,28 @@ def test_mapped_folder_refuses_its_bare_name(root, name):
     assert f"use 'import aimc_lightning.{name}'" in outcome.stderr
 
 
-def test_constraints_pin_one_version_for_each_python(root):
-    lines = [line for line in (root / "constraints.txt").read_text().splitlines() if line[0] != "#"]
+def _pins(root, name):
+    return [line for line in (root / name).read_text().splitlines() if line[0] != "#"]
+
+
+@pytest.mark.parametrize("name", ["constraints.txt", "constraints-oldest.txt"])
+def test_constraints_pin_one_version_for_each_python(root, name):
+    lines = _pins(root, name)
     assert all(
         re.fullmatch(r'[a-z0-9-]+==[^;]+(; python_version [<>=]+ "3.11")?', x) for x in lines
     )
     names = [line.split("==")[0] for line in lines]
     assert not [name for name in names if name.startswith(("nvidia", "cuda", "triton"))]
     assert {"torch", "torchvision", "lightning", "numpy"} <= set(names)
+
+
+def test_oldest_constraints_are_the_lower_bounds_of_the_project(root):
+    pins = dict(line.split(";")[0].split("==") for line in _pins(root, "constraints-oldest.txt"))
+    text = (root / "pyproject.toml").read_text()
+    bounds = dict(
+        re.findall(r'"([\w-]+)(?:\[\w+\])?>=([\d.]+)[^"]*"', text.split("[project.scripts]")[0])
+    )
+    del bounds["ray"]  # an extra that the tests do without
+    for name, bound in bounds.items():
+        found = pins[canonicalize_name(name)]
+        assert f"{found}.".startswith(f"{bound}."), f"{name}>={bound} is tested with {found} only"
