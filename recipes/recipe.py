@@ -48,9 +48,13 @@ class Recipe:
             if "data_dir" not in self._data_arguments("digital"):
                 raise ValueError(f"recipe {self.name!r} brings its own data: leave --data out.")
             if not self.data_dir.is_dir():
-                raise FileNotFoundError(f"--data {str(self.data_dir)!r} is not a folder.")
+                raise FileNotFoundError(
+                    f"--data {str(self.data_dir)!r} is not a folder: check the path."
+                )
         if self.weights is not None and not self.weights.is_file():
-            raise FileNotFoundError(f"--weights {str(self.weights)!r} is not a file.")
+            raise FileNotFoundError(
+                f"--weights {str(self.weights)!r} is not a file: check the path."
+            )
         for setting in self.settings:
             stage, dot, rest = setting.partition(".")
             if stage not in STAGES or not dot or "=" not in rest:

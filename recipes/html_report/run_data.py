@@ -69,7 +69,9 @@ def read_runs(paths: list[Path], constants: list[Constants]) -> list[RunData]:
     """
     folders = [RunFolder.read(path) for path in paths]
     if len({path.resolve() for path in paths}) < len(paths):
-        raise ValueError("a run is given twice; name each folder once.")
+        raise ValueError(
+            "a run is given twice: name each folder once, 'aimc-lightning report RUN [RUN ...]'."
+        )
     names = [path.resolve().name for path in paths]
     unique = len(set(names)) == len(names)
     labels = names if unique else [str(path) for path in paths]
