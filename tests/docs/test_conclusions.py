@@ -1,5 +1,7 @@
 """The page of conclusions says what the measurements beside the benchmark say."""
 
+import json
+
 import pytest
 
 from docs.tools.conclusions import GROUPS, loss, page
@@ -30,6 +32,15 @@ def test_page_says_whether_a_conclusion_holds(tmp_path, outputs, verdict):
     text = page(tmp_path)
     assert f"| `resnet8_digits` | 0.20 | {100 * outputs:.2f} | 0.20 | {verdict} |" in text
     assert "| 2.50 | 3 | 0.01 | >= 100 | 1.00% | 1.00% |" in text
+
+
+def test_page_shows_what_was_spared(tmp_path):
+    path = tmp_path / "benchmarks" / "conclusions" / "resnet8_digits.spared.json"
+    path.parent.mkdir(parents=True)
+    outcome = {"layers": ["stem"], "share": 0.031, "before": 0.98, "after": 0.992, "sets": 9}
+    path.write_text(json.dumps(outcome))
+    row = "| `resnet8_digits` | 98.00% | 3.1% | 99.20% | stem | 9 |"
+    assert row in page(tmp_path)
 
 
 def test_loss_leaves_out_what_does_not_reach_the_error():
