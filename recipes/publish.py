@@ -46,13 +46,12 @@ def results_of_run(run: Path) -> str:
     entry = get_entry(name)
     rows = RowFile(run / "drift.csv").rows
     results = DriftResults(rows, entry.metric, stages["digital"]["score"], entry.chance)
-    chips = max(row.chips for row in results.summary())
     common = {
         "metric": entry.metric,
         "hardware": session["hardware"],
         "versions": f"aimc-lightning {session['versions']['aimc-lightning']}, "
         f"torch {session['versions']['torch']}",
-        "command": f"aimc-lightning run {name} --chips {chips}",
+        "command": folder.command,
     }
     text = io.StringIO()
     writer = csv.DictWriter(text, COLUMNS, lineterminator="\n", restval="")
@@ -62,7 +61,7 @@ def results_of_run(run: Path) -> str:
     for row in results.summary():
         values = {key: _short(getattr(row, key)) for key in ("mean", "std", "a_star")}
         place = {"stage": row.stage, "t_inference_s": row.t_inference_s, "chips": row.chips}
-        seconds = stages[row.stage]["seconds"]
+        seconds = stages[row.stage.partition("+")[0]]["seconds"]  # measured with its network
         writer.writerow({**common, **place, **values, "seconds": seconds})
     return text.getvalue()
 
@@ -96,7 +95,8 @@ def entry_table(rows: list[dict[str, str]]) -> str:
         of_stage = [row for row in rows if row["stage"] == stage]
         cells = [_cell(row) for row in of_stage]
         cells += [""] * (len(times) - len(cells))
-        name, seconds = _NAMES.get(stage, stage), float(of_stage[0]["seconds"])
+        base, plus, how = stage.partition("+")
+        name, seconds = _NAMES[base] + plus + how, float(of_stage[0]["seconds"])
         lines.append(f"| {name} | {' | '.join(cells)} | {seconds:.0f} |")
     source = rows[0]
     lines += ["", f"`{source['command']}`; {source['hardware']}; {source['versions']}."]
