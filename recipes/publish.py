@@ -122,7 +122,10 @@ def summary_table(results: dict[str, list[dict[str, str]]]) -> str:
         cells = [_cell(found[key]) if key in found else "" for key in keys]
         kind = " (error)" if lower_is_better(rows[0]["metric"]) else ""
         lines.append(f"| {name}{kind} | {' | '.join(cells)} | {rows[-1]['chips']} |")
-    note = "Score in percent, mean and standard deviation over chips, in brackets A*."
+    note = (
+        "Accuracy, or error where the name says so, in percent: mean and standard deviation over "
+        "chips.\nIn brackets A*, where 100 % is the digital network and 0 % a random guess."
+    )
     return "\n".join([*lines, "", note])
 
 
