@@ -39,7 +39,7 @@ def export_run(run: Path, out: Path, *, half: bool = False) -> Path:
             f"the run in {str(run)!r} has done {', '.join(folder.stages) or 'nothing'} so far; "
             "'hwa' is what is exported: finish it with 'aimc-lightning run ... --resume'."
         )
-    entry = get_entry(folder.identity["recipe"])
+    entry = get_entry(folder.identity["recipe"], folder.identity.get("task"))
     configs = {stage: _configuration(run / path) for stage, path in _CONFIGS.items()}
     module = load_from_checkpoint(type(entry.build()), run / TRAINED)
     digital = folder.stages["digital"]["score"]
@@ -88,7 +88,7 @@ def _command(identity: dict[str, Any]) -> str:
     parts = ["aimc-lightning run", identity["recipe"]]
     places = {"data": "--data DIR", "weights": "--weights FILE"}
     parts += [text for key, text in places.items() if identity.get(key) is not None]
-    for key in ("chips", "seed"):
+    for key in ("task", "chips", "seed"):
         if identity.get(key) is not None:
             parts.append(f"--{key} {identity[key]}")
     if identity.get("recalibrate"):
