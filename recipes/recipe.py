@@ -97,8 +97,10 @@ class Recipe:
         Args:
             folder: Folder of the run; nothing is written.
         """
+        # Given weights stand in for pretrained ones, which may not be at hand.
+        given = [] if self.weights is None else ["--model.init_args.weights", str(self.weights)]
         for stage in sorted({setting.partition(".")[0] for setting in self.settings}):
-            self.build(stage, folder)
+            self.build(stage, folder, *(given if stage == "digital" else ()))
 
     def build(self, stage: str, folder: Path, *arguments: str, **defaults: Any) -> AimcCLI:  # noqa: ANN401
         """Build trainer, module and data module of one stage.

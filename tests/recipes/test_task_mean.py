@@ -1,6 +1,7 @@
 import pytest
 
-from aimc_lightning.recipes.publish import generated_files, task_results
+from aimc_lightning.recipes.publish import generated_files, main, task_results
+from aimc_lightning.recipes.run_folder import RunFolder
 from aimc_lightning.recipes.task_mean import mean_of_tasks
 from aimc_lightning.zoo.registry import get_entry
 
@@ -85,3 +86,25 @@ def test_card_shows_each_task_and_the_summary_only_a_complete_mean(tables, tmp_p
     assert "### Mean of the tasks\n" in files["card.md"]
     assert "| minilm_glue | 70.00 |" in files["README.md"]
     assert len(files["results.csv"].splitlines()) == 3
+
+
+def _finished_run(path, task):
+    identity = {"recipe": "minilm_glue", "task": task}
+    run = RunFolder.open(path, identity, resume=False)
+    run.start_session({"aimc-lightning": "1", "torch": "2"}, "a CPU", ["aimc-lightning"])
+    for stage in ("digital", "direct", "hwa"):
+        run.finish_stage(stage, {"score": 0.7, "seconds": 1.0})
+    run.finish()
+    rows = [f"{stage},0,3600.0,test_score,0.68,3,{stage}" for stage in ("direct", "hwa")]
+    head = "stage,chip,t_inference_s,metric,value,seed,fingerprint"
+    (path / "drift.csv").write_text("\n".join([head, *rows]) + "\n")
+
+
+def test_run_of_a_task_is_published_beside_the_others_with_its_own_chance(tables, tmp_path):
+    _write(tmp_path, {"cola": tables["cola"]})
+    _finished_run(tmp_path / "run", "rte")
+    main([str(tmp_path / "run"), "--root", str(tmp_path)])
+    row = task_results(tmp_path / "zoo", "minilm_glue")["rte"][-1]
+    assert float(row["a_star"]) == pytest.approx((0.68 - 0.5) / (0.7 - 0.5))
+    assert row["command"] == "aimc-lightning run minilm_glue --task rte --chips 1"
+    assert "### rte\n" in (tmp_path / "zoo" / "minilm_glue" / "card.md").read_text()
