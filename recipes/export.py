@@ -39,7 +39,7 @@ def export_run(run: Path, out: Path, *, half: bool = False) -> Path:
             f"the run in {str(run)!r} has done {', '.join(folder.stages) or 'nothing'} so far; "
             "'hwa' is what is exported: finish it with 'aimc-lightning run ... --resume'."
         )
-    entry = get_entry(folder.identity["recipe"])
+    entry = get_entry(folder.identity["recipe"], folder.identity.get("task"))
     configs = {stage: _configuration(run / path) for stage, path in _CONFIGS.items()}
     module = load_from_checkpoint(type(entry.build()), run / TRAINED)
     digital = folder.stages["digital"]["score"]

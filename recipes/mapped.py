@@ -32,6 +32,7 @@ def recipe_of(folder: RunFolder) -> Recipe:
         data_dir=None if data is None else Path(data),
         seed=identity.get("seed"),
         settings=tuple(identity.get("settings", ())),
+        task=identity.get("task"),
         recalibrate=tuple(identity.get("recalibrate") or ()),
     )
 

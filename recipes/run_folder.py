@@ -84,7 +84,7 @@ class RunFolder:
         parts = ["aimc-lightning run", self.identity["recipe"]]
         places = {"data": "--data DIR", "weights": "--weights FILE"}
         parts += [text for key, text in places.items() if self.identity.get(key) is not None]
-        for key in ("chips", "seed"):
+        for key in ("task", "chips", "seed"):
             if self.identity.get(key) is not None:
                 parts.append(f"--{key} {self.identity[key]}")
         if self.identity.get("recalibrate"):

@@ -113,7 +113,8 @@ def _read_results(run: RunData) -> None:
         return
     digital = run.folder.stages.get("digital", {}).get("score")
     try:
-        chance = get_entry(run.folder.identity["recipe"]).chance
+        identity = run.folder.identity
+        chance = get_entry(identity["recipe"], identity.get("task")).chance
         run.results = DriftResults(rows, rows[0].metric, digital, chance)
     except ValueError as error:
         run.notes.append(f"No normalised accuracy: {error}")
