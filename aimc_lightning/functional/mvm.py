@@ -66,6 +66,10 @@ class _AnalogMVM(torch.autograd.Function):
         dtype = weight.dtype
         width = input_range.abs().to(dtype)
         grad, codes = grad_y.to(dtype), compact.to(dtype)
+        if torch.compiler.is_compiling():
+            # For a gradient of other strides than its codes, as that of attention, torch foresees
+            # other strides of hardtanh_backward than it then gives.
+            grad = grad.contiguous()
         grad_x = grad_range = grad_scale = None
         if need_scale:
             outputs = codes * grad  # not in place: without an ADC these are the saved codes

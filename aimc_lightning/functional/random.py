@@ -45,6 +45,9 @@ def standard_normal_like(x: Tensor, *, generator: torch.Generator | None = None)
         >>> bool((a == b).all())
         True
     """
+    if torch.compiler.is_compiling() and generator is None:
+        # As torch.randn, but that one cannot be traced with a batch size that varies.
+        return torch.randn_like(x)
     numel = x.numel()
     kernels = HAS_KERNELS and x.dtype == torch.float32
     small = numel < (_KERNEL if kernels else 2 * _CHUNK)

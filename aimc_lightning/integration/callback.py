@@ -112,6 +112,11 @@ class AnalogTraining(Callback):
             ValidationRunner(self.validation).install(trainer, pl_module)
 
     def _convert(self, module: LightningModule) -> None:
+        if next(module.parameters(), None) is None:
+            raise ValueError(
+                "The module has no layer when configure_model is called, which weight averaging "
+                "does before setup(). Make the layers in __init__ or in configure_model."
+            )
         fitting = module.trainer.state.fn == TrainerFn.FITTING
         fresh = self._teacher is None or not analog_layers(module)
         if self.distillation is not None and fitting and fresh:

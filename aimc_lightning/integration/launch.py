@@ -1,8 +1,10 @@
 """What the strategies do before Lightning: add the callback, convert before a fork or spawn."""
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import torch
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.strategies.launchers import _MultiProcessingLauncher
 
@@ -63,7 +65,8 @@ class ConvertingLauncher(_MultiProcessingLauncher):
     """Forks or spawns processes after the module was converted in the main process.
 
     Lightning's own launcher copies the trained weights back into a module that is still digital,
-    and drops what does not fit without a word. This relies on private names of Lightning;
+    and drops what does not fit without a word. Forked processes compute with one thread each, as
+    several may wait for ever; ``aimc_ddp`` has several. This relies on private names of Lightning;
     ``tests/integration/test_strategy.py`` holds them fast.
     """
 
@@ -89,6 +92,14 @@ class ConvertingLauncher(_MultiProcessingLauncher):
                 _convert(trainer, module, analog)
                 self._parameters = frozenset(name for name, _ in module.named_parameters())
         return super().launch(function, *args, trainer=trainer, **kwargs)
+
+    def _wrapping_function(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401
+        if self._start_method == "fork":
+            # Threads of OpenMP do not survive a fork: with several, the first large product would
+            # wait for ever if the main process has ever computed with several.
+            os.environ["OMP_NUM_THREADS"] = "1"  # else Lightning asks for one per core
+            torch.set_num_threads(1)
+        super()._wrapping_function(*args, **kwargs)
 
     def check_parameters(self, module: LightningModule) -> None:
         """Raise if a worker's module has parameters that the main process does not have.

@@ -54,6 +54,13 @@ def test_weight_averaging_before_the_callback():
     _refused(EMAWeightAveraging(), AnalogTraining(), message=message)
 
 
+def test_weight_averaging_of_layers_made_in_setup():
+    message = (
+        "weight averaging does before setup.*Make the layers in __init__ or in configure_model"
+    )
+    _refused(AnalogTraining(), EMAWeightAveraging(), message=message, module=toy("setup"))
+
+
 def test_second_fit_with_another_config():
     module = _Counting()
     trainer(AnalogTraining(), epochs=1).fit(module, ToyData())

@@ -241,19 +241,9 @@ def test_killed_run_ends_bit_identical_after_resume(tmp_path):
     _assert_equal(expected.state_dict(), resumed.state_dict())
 
 
-@pytest.fixture
-def one_thread(monkeypatch):
-    """Threads of OpenMP do not survive a fork: torch would wait for them in the forked process."""
-    threads = torch.get_num_threads()
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # else Lightning takes one thread per core there
-    torch.set_num_threads(1)
+def test_one_device_works_and_equals_aimc(monkeypatch):
     # With the seed of an earlier test the forked process would seed itself anew, this one not.
     monkeypatch.delenv("PL_GLOBAL_SEED", raising=False)
-    yield
-    torch.set_num_threads(threads)
-
-
-def test_one_device_works_and_equals_aimc(one_thread):
     settings = {"use_distributed_sampler": False, "gradient_clip_val": 0.5}
     # Without converters, where the last bit of a sum may decide on a code.
     smooth = NOISY.with_values({"dac.bits": None, "adc.bits": None})

@@ -1,4 +1,5 @@
 import pickle
+import signal
 from types import SimpleNamespace
 
 import pytest
@@ -159,6 +160,37 @@ class _LateHead(Toy):
 def test_forked_fit_of_one_layer_made_in_setup_is_refused_by_name():
     with pytest.raises(Exception, match=r"head.bias, head.weight: what setup\(\) makes"):
         _fit(module=_LateHead(), **FORK)
+
+
+class _Threaded(Toy):
+    """Computes enough in a step for torch to use all its threads."""
+
+    def training_step(self, batch, batch_idx):
+        return super().training_step(batch, batch_idx) + 0 * torch.ones(1_000_000).exp().sum()
+
+
+@pytest.fixture
+def several_threads(monkeypatch):
+    """Torch computes with several threads; a process that waits for ever is an error."""
+
+    def give_up(*_):
+        raise TimeoutError("the processes do not end")
+
+    threads = torch.get_num_threads()
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    torch.set_num_threads(4)
+    torch.ones(1_000_000).exp()  # OpenMP makes its threads
+    previous = signal.signal(signal.SIGALRM, give_up)
+    signal.alarm(300)  # a second is enough
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, previous)
+    torch.set_num_threads(threads)
+
+
+@pytest.mark.parametrize("strategy", ["aimc_ddp_fork", "aimc_fsdp_fork"])
+def test_forked_fit_after_a_computation_with_several_threads_ends(strategy, several_threads):
+    _fit(module=_Threaded(), epochs=1, strategy=strategy, devices=1)
 
 
 @pytest.mark.slow

@@ -329,19 +329,33 @@ def test_trap_11_processes_draw_different_training_noise(monkeypatch):
         _fit(AnalogTraining(NOISY), _CompareNoise(), **FORK)
 
 
+class _CountSetUps(Callback):
+    def __init__(self):
+        self.runs = 0
+
+    def setup(self, trainer, pl_module, stage):
+        self.runs += 1
+
+
 def test_trap_12_set_up_is_paid_once_for_all_chips_and_times():
-    class Count(Callback):
-        runs = 0
-
-        def setup(self, trainer, pl_module, stage):
-            self.runs += 1
-
-    module, count = toy(), Count()
+    module, count = toy(), _CountSetUps()
     convert_to_analog(module)
     evaluate_drift(
         trainer(count), module, ToyData(), ("1s", "1d"), 2, metric="test_acc", progress=False
     )
     assert count.runs == 1
+
+
+def test_trap_12_naive_test_for_each_chip_and_time_pays_set_up_each_time():
+    module, count = toy(), _CountSetUps()
+    convert_to_analog(module)
+    run = trainer(count)
+    for chip in range(2):
+        program_(module, chip)
+        for time_s in (1.0, 86400.0):
+            set_time_(module, time_s, chip)
+            run.test(module, ToyData(), verbose=False)
+    assert count.runs == 4
 
 
 def test_trap_13_weights_are_clipped_after_steps_not_after_accumulated_batches(monkeypatch):

@@ -1,13 +1,15 @@
 import pytest
 import torch
+from lightning.pytorch import Callback
 from lightning.pytorch.callbacks import EarlyStopping, EMAWeightAveraging, ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
 
+from aimc_lightning.config import TileConfig
 from aimc_lightning.conversion import convert_to_digital
 from aimc_lightning.integration.callback import AnalogTraining
 from aimc_lightning.integration.validation import Validation
 from aimc_lightning.nn.base import is_programmed, program_, set_time_, unprogram_
-from tests.helpers.toy import LIGHTNING_ADVICE, NOISY, SaveOften, ToyData, toy, trainer
+from tests.helpers.toy import LIGHTNING_ADVICE, NOISY, SaveOften, Toy, ToyData, toy, trainer
 
 pytestmark = [pytest.mark.filterwarnings(advice) for advice in LIGHTNING_ADVICE]
 
@@ -94,6 +96,51 @@ def test_model_checkpoint_and_early_stopping_monitor_an_aged_chip(tmp_path):
     _, run = _fit(Validation(on="1d"), best, stop, epochs=6)
     assert best.best_model_score is not None
     assert run.current_epoch == 2  # no epoch improves by 100
+
+
+class _Compare(Callback):
+    """Compares what the processes have for an aged chip, and for their own data."""
+
+    def on_validation_end(self, trainer, pl_module):
+        mine = {name: float(value) for name, value in trainer.callback_metrics.items()}
+        both = [None] * 2
+        torch.distributed.all_gather_object(both, mine)
+        first, second = both
+        differ = {name for name in mine if first[name] != second[name]}
+        if differ != {"val_loss"} or first["val_loss@1d"] == first["val_loss"]:
+            raise RuntimeError(f"{first} and {second}")
+
+
+class _Still(Toy):
+    """Trains without moving, so that every number of processes ends with the same weights."""
+
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), lr=0.0)
+
+    def validation_step(self, batch, batch_idx):
+        self.log("val_loss", self._loss(batch)[0])
+
+
+@pytest.mark.parametrize("strategy", ["aimc_ddp_fork", "aimc_fsdp_fork"])
+def test_two_processes_have_the_score_of_the_chip_of_one_process(strategy):
+    # Without read noise, which each process draws for its own data. Each has half of the data, so
+    # the sums are rounded otherwise; another chip differs by far more.
+    still = TileConfig().with_values(
+        {"noise.output_std": 0.0, "noise.read_std": 0.0, "input_range.init_batches": 0}
+    )
+    scores = []
+    for seed, callbacks, settings in (
+        (0, [], {}), (1, [], {}), (0, [_Compare()], {"strategy": strategy, "devices": 2}),
+    ):  # fmt: skip
+        module = _Still()
+        module.load_state_dict(toy().state_dict())
+        analog = AnalogTraining(still, validation=Validation(on="1d", seed=seed))
+        run = trainer(analog, *callbacks, epochs=1, **settings)
+        run.fit(module, ToyData(samples=64))
+        scores.append(float(run.callback_metrics["val_loss@1d"]))
+    one, other_chip, two = scores
+    assert two == pytest.approx(one, rel=1e-5)
+    assert other_chip != pytest.approx(one, rel=1e-3)
 
 
 def test_module_holds_no_chip_while_training_and_after():
