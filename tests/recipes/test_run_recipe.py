@@ -9,6 +9,7 @@ import pytest
 from aimc_lightning.recipes import stages
 from aimc_lightning.recipes.catalog import list_recipes
 from aimc_lightning.recipes.cli import main
+from aimc_lightning.recipes.recipe import Recipe
 from aimc_lightning.recipes.stages import Experiment
 from tests.helpers.entries import LANGUAGE, marked
 
@@ -121,6 +122,18 @@ def test_unknown_setting_is_named_and_nothing_written(tmp_path, capsys):
     assert code == 2
     assert "max_epoch" in text
     assert not (tmp_path / "run").exists()
+
+
+def test_settings_are_checked_with_given_weights_instead_of_pretrained_ones(tmp_path, monkeypatch):
+    weights = tmp_path / "weights.safetensors"
+    weights.touch()
+    built = {}
+    monkeypatch.setattr(
+        Recipe, "build", lambda self, stage, folder, *given: built.update({stage: given})
+    )
+    settings = ("digital.trainer.max_epochs=1", "drift.trainer.limit_test_batches=1")
+    Recipe("bert_base_glue", weights=weights, settings=settings).check_settings(tmp_path)
+    assert built == {"digital": ("--model.init_args.weights", str(weights)), "drift": ()}
 
 
 def test_stage_without_its_foundation_is_refused(tmp_path, capsys):
