@@ -203,7 +203,7 @@ def read_checkpoint(
     """
     path = Path(path)
     if not path.is_file():
-        raise FileNotFoundError(f"There is no checkpoint at {path}.")
+        raise FileNotFoundError(f"There is no checkpoint at {path}; check the path.")
     try:
         checkpoint = torch.load(path, map_location=map_location, weights_only=True)
     except (RuntimeError, EOFError, BadZipFile, OSError, pickle.UnpicklingError) as error:

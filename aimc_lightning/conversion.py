@@ -160,7 +160,7 @@ def _nothing_converted(report: ConversionReport) -> str:
     rows = [f"{row.name or 'the model'} ({row.type}): {row.reason}" for row in report.kept]
     shown = "; ".join(rows[:20]) + (f"; and {len(rows) - 20} more" if rows[20:] else "")
     return (
-        f"No layer was converted to analog. Convertible are {convertible_names()}; the model has: "
+        f"No layer was converted to analog. Only {convertible_names()} can be; the model has: "
         f"{shown or 'no layer with weights'}."
     )
 

@@ -137,7 +137,7 @@ def read_foreign_state(path: str | Path, *, allow_pickle: bool = False) -> dict[
     """
     path = Path(path)
     if not path.is_file():
-        raise FileNotFoundError(f"There is no checkpoint at {path}.")
+        raise FileNotFoundError(f"There is no checkpoint at {path}; check the path.")
     try:
         if path.suffix == ".safetensors":
             return safetensors.torch.load_file(path)
@@ -148,18 +148,23 @@ def read_foreign_state(path: str | Path, *, allow_pickle: bool = False) -> dict[
             else torch.load(path, map_location="cpu", weights_only=True)
         )
     except (pickle.UnpicklingError, SafetensorError, RuntimeError, EOFError, OSError) as error:
-        remedy = "it asks for names that are never restored" if allow_pickle else "it is damaged, "
-        if not allow_pickle:
-            remedy += "or holds Python objects; if you trust where it is from, allow_pickle=True"
+        remedy = (
+            "it asks for names that are never restored; save its state_dict() alone"
+            if allow_pickle
+            else "it is damaged, or holds Python objects; if you trust where it is from, set "
+            "allow_pickle=True"
+        )
         raise ValueError(f"{path} cannot be read: {remedy} ({str(error)[:200]}).") from error
     state = state.get("state_dict", state) if isinstance(state, Mapping) else state
     if not isinstance(state, Mapping):
-        raise ValueError(f"{path} holds a {type(state).__name__}, not a state dict.")
+        raise ValueError(f"{path} holds a {type(state).__name__}, but it must hold a state dict.")
     return dict(state)
 
 
 def _refuse(*_: Any, **__: Any) -> None:  # noqa: ANN401
-    raise pickle.UnpicklingError("it has the format of torch before 1.6; save it with a newer one")
+    raise pickle.UnpicklingError(
+        "its format is that of torch before 1.6; save it with a newer torch.save."
+    )
 
 
 class _Inert(dict):
@@ -181,7 +186,9 @@ class _Unpickler(pickle.Unpickler):
             return super().find_class(module, name)
         if module.split(".")[0] in ("aihwkit", "aihwkit_lightning"):
             return _Inert
-        raise pickle.UnpicklingError(f"{module}.{name} is not on the list of allowed names")
+        raise pickle.UnpicklingError(
+            f"{module}.{name} is not on the list of allowed names, only tensors and containers are."
+        )
 
 
 def _join_tiles(

@@ -143,10 +143,12 @@ def _require_match(selector: Selector, layers: Sequence[tuple[str, nn.Module]]) 
     try:
         found = any(matches(name, module, [selector]) for name, module in layers)
     except re.error as error:
-        raise ValueError(f"{selector!r} is not a regular expression: {error}.") from None
+        raise ValueError(
+            f"{selector!r} is not a regular expression ({error}); escape what is meant literally."
+        ) from None
     if not found:
         known = [name for name, _ in layers if name]
         close = difflib.get_close_matches(str(selector), known, n=1)
         hint = f" Did you mean {close[0]!r}?" if close else ""
         shown = ", ".join(known[:40]) + (f" and {len(known) - 40} more" if known[40:] else "")
-        raise ValueError(f"No layer matches {selector!r}; layers with weights are {shown}.{hint}")
+        raise ValueError(f"No layer matches {selector!r}; name some of {shown}.{hint}")

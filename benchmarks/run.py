@@ -15,23 +15,19 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-# Fresh memory is slow on many machines: keep it, for plain torch and for ours alike.
-_ALLOCATOR = {
-    "MALLOC_MMAP_THRESHOLD_": "4294967296",
-    "MALLOC_TRIM_THRESHOLD_": "17179869184",
-    "MALLOC_TOP_PAD_": "268435456",
-}
-if __name__ == "__main__" and any(os.environ.get(k) != v for k, v in _ALLOCATOR.items()):
-    os.execve(sys.executable, [sys.executable, *sys.argv], {**os.environ, **_ALLOCATOR})
+from allocator import restart_with_kept_memory
 
-import torch  # noqa: E402 - the allocator must be set before
-from cases import CASES, Case, analog, programmed, variants  # noqa: E402
-from measure import interleaved, peak_memory_mb  # noqa: E402
-from report import write_report  # noqa: E402
-from rivals import rivals  # noqa: E402
-from torch import nn  # noqa: E402
+if __name__ == "__main__":
+    restart_with_kept_memory()
 
-from aimc_lightning import program_, set_time_  # noqa: E402
+import torch
+from cases import CASES, Case, analog, programmed, variants
+from measure import interleaved, peak_memory_mb
+from report import write_report
+from rivals import rivals
+from torch import nn
+
+from aimc_lightning import program_, set_time_
 
 _HERE = Path(__file__).parent
 _TIMES_S = (1.0, 3600.0, 86_400.0, 31_536_000.0)
@@ -150,10 +146,9 @@ def _memory_of(variant: str) -> float:
 
 
 def _memory(variant: str) -> float:
-    """Measure in a process of its own, without an allocator setting that keeps memory."""
-    environment = {**os.environ, **_ALLOCATOR}
+    """Measure in a process of its own, which holds nothing of the others."""
     command = [sys.executable, __file__, "--memory", variant]
-    return float(subprocess.check_output(command, env=environment, text=True).split()[-1])
+    return float(subprocess.check_output(command, text=True).split()[-1])
 
 
 def _aged_chips(model: nn.Module, forward: Callable[[], None], chips: int) -> Callable[[], None]:

@@ -46,6 +46,6 @@ def recipe_files(name: str) -> dict[str, Path]:
     if missing:
         raise FileNotFoundError(
             f"recipe {name!r} lacks {', '.join(missing)} in {recipes_folder() / name}: "
-            f"a recipe has {', '.join(f'{stage}.yaml' for stage in STAGES)}."
+            f"a recipe needs {', '.join(f'{stage}.yaml' for stage in STAGES)}."
         )
     return paths

@@ -77,7 +77,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     for module in _COMMANDS:
-        sub = commands.add_parser(module.NAME, help=module.HELP, description=module.__doc__)
+        about = (module.__doc__ or "").split("``: ", 1)[1]  # after the command's name
+        sub = commands.add_parser(
+            module.NAME, help=module.HELP, description=about[0].upper() + about[1:]
+        )
         sub.add_argument(
             "--traceback", action="store_true", help="show where in the code an error arose"
         )

@@ -39,7 +39,7 @@ def export_run(run: Path, out: Path, *, half: bool = False) -> Path:
             f"the run in {str(run)!r} has done {', '.join(folder.stages) or 'nothing'} so far; "
             "'hwa' is what is exported: finish it with 'aimc-lightning run ... --resume'."
         )
-    entry = get_entry(folder.identity["recipe"])
+    entry = get_entry(folder.identity["recipe"], folder.identity.get("task"))
     configs = {stage: _configuration(run / path) for stage, path in _CONFIGS.items()}
     module = load_from_checkpoint(type(entry.build()), run / TRAINED)
     digital = folder.stages["digital"]["score"]
@@ -56,7 +56,7 @@ def _origin(entry: ModelEntry, folder: RunFolder, configs: dict[str, Any]) -> Or
     return Origin(
         recipe=entry.name,
         recipe_text=yaml.safe_dump(recipe, sort_keys=False),
-        command=_command(folder.identity),
+        command=folder.command,
         seed=configs["hwa"].get("seed_everything"),
         git_revision=folder.versions.get("git"),
         task=entry.task,
@@ -81,17 +81,3 @@ def _portable(value: Any) -> Any:  # noqa: ANN401 - plain data
     if isinstance(value, str) and Path(value).is_absolute():
         return f".../{Path(value).name}"
     return value
-
-
-def _command(identity: dict[str, Any]) -> str:
-    """Return the command line that repeats a run, with names for the user's own paths."""
-    parts = ["aimc-lightning run", identity["recipe"]]
-    places = {"data": "--data DIR", "weights": "--weights FILE"}
-    parts += [text for key, text in places.items() if identity.get(key) is not None]
-    for key in ("chips", "seed"):
-        if identity.get(key) is not None:
-            parts.append(f"--{key} {identity[key]}")
-    if identity.get("recalibrate"):
-        parts.append(f"--recalibrate {' '.join(identity['recalibrate'])}")
-    parts += [f"--set {setting}" for setting in identity.get("settings", [])]
-    return " ".join(parts)

@@ -44,13 +44,21 @@ class AimcCLI(LightningCLI):
             # A shortened option would change its meaning when a longer one is added later.
             parser_kwargs={
                 "allow_abbrev": False,
-                **{name: {"allow_abbrev": False} for name in self.subcommands() if run},
+                **{name: self._subparser(name) for name in self.subcommands() if run},
             },
             load_from_checkpoint_support=False,
             args=args,
             run=run,
             **arguments,
         )
+
+    @staticmethod
+    def _subparser(name: str) -> dict[str, Any]:
+        example = f"example: aimc-lightning {name} --config FILE --trainer.accelerator cpu"
+        return {
+            "allow_abbrev": False,
+            "epilog": f"{example}; FILE as any of a recipe's YAML files.",
+        }
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Add ``threads``, ``optimizer`` and ``lr_scheduler``."""

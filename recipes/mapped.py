@@ -32,6 +32,7 @@ def recipe_of(folder: RunFolder) -> Recipe:
         data_dir=None if data is None else Path(data),
         seed=identity.get("seed"),
         settings=tuple(identity.get("settings", ())),
+        task=identity.get("task"),
         recalibrate=tuple(identity.get("recalibrate") or ()),
     )
 
@@ -59,7 +60,9 @@ def mapped_model(
     )  # fmt: skip
     found = [item for item in cli.trainer.callbacks if isinstance(item, AnalogTraining)]
     if not found:
-        raise ValueError(f"drift.yaml of {recipe.name} names no AnalogTraining.")
+        raise ValueError(
+            f"drift.yaml of {recipe.name} names no AnalogTraining; add it under trainer.callbacks."
+        )
     how = found[0]
     convert_to_analog(
         cli.model, how.tile_config, include=how.include, exclude=how.exclude, layers=how.layers

@@ -8,7 +8,7 @@ from rich.table import Table
 
 from aimc_lightning.integration.times import format_time
 from aimc_lightning.recipes.catalog import list_recipes
-from aimc_lightning.recipes.publish import read_results
+from aimc_lightning.recipes.publish import read_results, task_results
 from aimc_lightning.recipes.sizes import size_of
 from aimc_lightning.zoo.registry import get_entry
 
@@ -28,7 +28,8 @@ def overview() -> list[dict[str, Any]]:
 
 def _describe(name: str) -> dict[str, Any]:
     entry, size = get_entry(name), size_of(name)
-    rows = read_results(Path(str(files("aimc_lightning.zoo") / name / "results.csv")))
+    zoo = Path(str(files("aimc_lightning.zoo")))
+    rows, tasks = read_results(zoo / name / "results.csv"), task_results(zoo, name)
     digital = [float(row["mean"]) for row in rows if row["stage"] == "digital"]
     hwa = [
         {key: float(row[key]) if row[key] else None for key in _NUMBERS}
@@ -46,8 +47,14 @@ def _describe(name: str) -> dict[str, Any]:
         "hwa": hwa,
         "data": entry.data,
         "licence": entry.licence,
-        "status": "measured" if hwa else "not measured here",
+        "status": _status(bool(hwa), list(tasks)),
     }
+
+
+def _status(measured: bool, tasks: list[str]) -> str:
+    if measured:
+        return "measured"
+    return f"measured in part: {', '.join(tasks)}" if tasks else "not measured here"
 
 
 def overview_table(entries: list[dict[str, Any]]) -> Table:

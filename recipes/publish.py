@@ -2,8 +2,9 @@
 
 Writes ``zoo/<entry>/results.csv`` from a finished run folder, and generates the tables of the
 entry's card, of the recipe's README, of ``recipes/README.md`` and of ``README.md`` from all such
-files. Without a run it only generates the tables; with ``--check`` it writes nothing and fails if
-a table is not what its ``results.csv`` says.
+files. A run of one of several tasks gives ``results_<task>.csv``; their mean becomes
+``results.csv`` when all are there. Without a run it only generates the tables; with ``--check`` it
+writes nothing and fails if a table is not what its ``results.csv`` says.
 """
 
 import argparse
@@ -12,12 +13,14 @@ import io
 import re
 import sys
 from pathlib import Path
+from typing import Any
 
 from aimc_lightning.evaluation.metrics import lower_is_better
 from aimc_lightning.evaluation.results import DriftResults
 from aimc_lightning.evaluation.rows import RowFile
 from aimc_lightning.integration.times import format_time
 from aimc_lightning.recipes.run_folder import RunFolder, finished_stages, write_atomically
+from aimc_lightning.recipes.task_mean import mean_of_tasks
 from aimc_lightning.zoo.registry import get_entry
 
 COLUMNS = (
@@ -42,28 +45,33 @@ def results_of_run(run: Path) -> str:
     folder = RunFolder.read(run) if finished_stages(run) else None
     if folder is None or not folder.finished:
         raise ValueError(f"{str(run)!r} holds no finished run: finish it with --resume first.")
-    name, session, stages = folder.identity["recipe"], folder.sessions[-1], folder.stages
-    entry = get_entry(name)
+    identity, session, stages = folder.identity, folder.sessions[-1], folder.stages
+    name, task = identity["recipe"], identity.get("task")
+    entry = get_entry(name, task)
     rows = RowFile(run / "drift.csv").rows
     results = DriftResults(rows, entry.metric, stages["digital"]["score"], entry.chance)
-    chips = max(row.chips for row in results.summary())
     common = {
         "metric": entry.metric,
         "hardware": session["hardware"],
         "versions": f"aimc-lightning {session['versions']['aimc-lightning']}, "
         f"torch {session['versions']['torch']}",
-        "command": f"aimc-lightning run {name} --chips {chips}",
+        "command": folder.command,
     }
-    text = io.StringIO()
-    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n", restval="")
-    writer.writeheader()
     digital = {"stage": "digital", "mean": _short(results.digital)}
-    writer.writerow({**common, **digital, "seconds": stages["digital"]["seconds"]})
+    table = [{**common, **digital, "seconds": stages["digital"]["seconds"]}]
     for row in results.summary():
         values = {key: _short(getattr(row, key)) for key in ("mean", "std", "a_star")}
         place = {"stage": row.stage, "t_inference_s": row.t_inference_s, "chips": row.chips}
-        seconds = stages[row.stage]["seconds"]
-        writer.writerow({**common, **place, **values, "seconds": seconds})
+        seconds = stages[row.stage.partition("+")[0]]["seconds"]  # measured with its network
+        table.append({**common, **place, **values, "seconds": seconds})
+    return _csv_text(table)
+
+
+def _csv_text(rows: list[dict[str, Any]]) -> str:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n", restval="")
+    writer.writeheader()
+    writer.writerows(rows)
     return text.getvalue()
 
 
@@ -96,7 +104,8 @@ def entry_table(rows: list[dict[str, str]]) -> str:
         of_stage = [row for row in rows if row["stage"] == stage]
         cells = [_cell(row) for row in of_stage]
         cells += [""] * (len(times) - len(cells))
-        name, seconds = _NAMES.get(stage, stage), float(of_stage[0]["seconds"])
+        base, plus, how = stage.partition("+")
+        name, seconds = _NAMES[base] + plus + how, float(of_stage[0]["seconds"])
         lines.append(f"| {name} | {' | '.join(cells)} | {seconds:.0f} |")
     source = rows[0]
     lines += ["", f"`{source['command']}`; {source['hardware']}; {source['versions']}."]
@@ -122,15 +131,29 @@ def summary_table(results: dict[str, list[dict[str, str]]]) -> str:
         cells = [_cell(found[key]) if key in found else "" for key in keys]
         kind = " (error)" if lower_is_better(rows[0]["metric"]) else ""
         lines.append(f"| {name}{kind} | {' | '.join(cells)} | {rows[-1]['chips']} |")
-    note = "Score in percent, mean and standard deviation over chips, in brackets A*."
+    note = (
+        "Accuracy, or error where the name says so, in percent: mean and standard deviation over "
+        "chips.\nIn brackets A*, where 100 % is the digital network and 0 % a random guess."
+    )
     return "\n".join([*lines, "", note])
 
 
 _SHOWN = ("3600.0", "31536000.0")
 
 
+def task_results(root: Path, name: str) -> dict[str, list[dict[str, str]]]:
+    """Return the rows of each ``results_<task>.csv`` of an entry, in the order of its tasks.
+
+    Args:
+        root: Folder of the entries.
+        name: An entry.
+    """
+    files = {task: root / name / f"results_{task}.csv" for task in get_entry(name).tasks}
+    return {task: read_results(path) for task, path in files.items() if path.is_file()}
+
+
 def generated_files(root: Path) -> dict[Path, str]:
-    """Return what each file with a results table should hold.
+    """Return what each file with a results table, and each mean of tasks, should hold.
 
     Args:
         root: Folder of the repository.
@@ -138,14 +161,22 @@ def generated_files(root: Path) -> dict[Path, str]:
     Raises:
         ValueError: If a file lacks the markers of its table.
     """
-    measured = {
-        path.parent.name: read_results(path) for path in sorted(root.glob("zoo/*/results.csv"))
-    }
-    files = {}
-    for name, rows in measured.items():
-        for path in (root / "zoo" / name / "card.md", root / "recipes" / name / "README.md"):
+    measured, files = {}, {}
+    for folder in sorted({path.parent for path in root.glob("zoo/*/results*.csv")}):
+        name = folder.name
+        tasks = task_results(root / "zoo", name)
+        rows = mean_of_tasks(get_entry(name), tasks) or read_results(folder / "results.csv")
+        parts = [f"### {task}\n\n{entry_table(own)}" for task, own in tasks.items()]
+        if rows:
+            measured[name] = rows
+            parts.append(
+                f"### Mean of the tasks\n\n{entry_table(rows)}" if tasks else entry_table(rows)
+            )
+        if rows and tasks:
+            files[folder / "results.csv"] = _csv_text(rows)
+        for path in (folder / "card.md", root / "recipes" / name / "README.md"):
             if path.is_file():
-                files[path] = _with_table(path, entry_table(rows))
+                files[path] = _with_table(path, "\n\n".join(parts))
     for path in (root / "README.md", root / "recipes" / "README.md"):
         files[path] = _with_table(path, summary_table(measured))
     return files
@@ -166,10 +197,11 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--check", action="store_true", help="write nothing, fail if out of date")
     arguments = parser.parse_args(argv)
     for run, text in {run: results_of_run(run) for run in arguments.runs}.items():
-        name = RunFolder.read(run).identity["recipe"]
-        write_atomically(arguments.root / "zoo" / name / "results.csv", text)
+        identity = RunFolder.read(run).identity
+        file = f"results_{identity['task']}.csv" if identity.get("task") else "results.csv"
+        write_atomically(arguments.root / "zoo" / identity["recipe"] / file, text)
     for path, text in generated_files(arguments.root).items():
-        if path.read_text(encoding="utf-8") == text:
+        if path.is_file() and path.read_text(encoding="utf-8") == text:
             continue
         if arguments.check:
             sys.exit(f"{path} is out of date: run python -m aimc_lightning.recipes.publish")

@@ -24,6 +24,8 @@ class Recipe:
         chips: Chips to programme; None takes the recipe's number.
         seed: Seed of all stages; None takes the recipe's seeds.
         settings: Changes of single values, each ``STAGE.KEY=VALUE``.
+        task: Which of the entry's tasks, for an entry that trains one network for each; None takes
+            the recipe's.
         recalibrate: What is done without training, in further stages of the table, see
             :data:`~aimc_lightning.evaluation.variants.METHODS`; none takes the recipe's.
     """
@@ -34,11 +36,13 @@ class Recipe:
     chips: int | None = None
     seed: int | None = None
     settings: tuple[str, ...] = field(default=())
+    task: str | None = None
     recalibrate: tuple[str, ...] = field(default=())
 
     def __post_init__(self) -> None:
         """Check all that can be wrong before anything is written."""
         recipe_files(self.name)
+        get_entry(self.name, self.task)
         parse_variants(self.recalibrate, 1, True, [])
         if self.chips is not None and self.chips < 1:
             raise ValueError(f"--chips must be at least 1, got {self.chips}.")
@@ -48,9 +52,13 @@ class Recipe:
             if "data_dir" not in self._data_arguments("digital"):
                 raise ValueError(f"recipe {self.name!r} brings its own data: leave --data out.")
             if not self.data_dir.is_dir():
-                raise FileNotFoundError(f"--data {str(self.data_dir)!r} is not a folder.")
+                raise FileNotFoundError(
+                    f"--data {str(self.data_dir)!r} is not a folder: check the path."
+                )
         if self.weights is not None and not self.weights.is_file():
-            raise FileNotFoundError(f"--weights {str(self.weights)!r} is not a file.")
+            raise FileNotFoundError(
+                f"--weights {str(self.weights)!r} is not a file: check the path."
+            )
         for setting in self.settings:
             stage, dot, rest = setting.partition(".")
             if stage not in STAGES or not dot or "=" not in rest:
@@ -61,8 +69,8 @@ class Recipe:
 
     @property
     def entry(self) -> ModelEntry:
-        """The zoo entry of the same name."""
-        return get_entry(self.name)
+        """The zoo entry of the same name, with the chance of the task."""
+        return get_entry(self.name, self.task)
 
     def starting_from(self, weights: Path) -> "Recipe":
         """Return the same recipe with given digital weights."""
@@ -82,8 +90,9 @@ class Recipe:
             "data": None if self.data_dir is None else str(self.data_dir.resolve()),
             "weights": None if self.weights is None else _file_hash(self.weights),
             "settings": sorted(self.settings),
-            # None, so that runs from before this option are the same.
+            # None, so that runs from before these options are the same.
             "recalibrate": list(self.recalibrate) or None,
+            "task": self.task,
         }
 
     def check_settings(self, folder: Path) -> None:
@@ -92,8 +101,10 @@ class Recipe:
         Args:
             folder: Folder of the run; nothing is written.
         """
+        # Given weights stand in for pretrained ones, which may not be at hand.
+        given = [] if self.weights is None else ["--model.init_args.weights", str(self.weights)]
         for stage in sorted({setting.partition(".")[0] for setting in self.settings}):
-            self.build(stage, folder)
+            self.build(stage, folder, *(given if stage == "digital" else ()))
 
     def build(self, stage: str, folder: Path, *arguments: str, **defaults: Any) -> AimcCLI:  # noqa: ANN401
         """Build trainer, module and data module of one stage.
@@ -118,6 +129,8 @@ class Recipe:
             args += ["--seed_everything", str(self.seed)]
             if "seed" in known:
                 args += ["--data.init_args.seed", str(self.seed)]
+        if self.task is not None:
+            args += ["--model.init_args.task", self.task, "--data.init_args.task", self.task]
         for setting in self.settings:
             if setting.startswith(f"{stage}."):
                 key, _, value = setting[len(stage) + 1 :].partition("=")

@@ -79,6 +79,20 @@ class RunFolder:
         return cls(path, manifest)
 
     @property
+    def command(self) -> str:
+        """The command line that repeats the run, with names for the user's own paths."""
+        parts = ["aimc-lightning run", self.identity["recipe"]]
+        places = {"data": "--data DIR", "weights": "--weights FILE"}
+        parts += [text for key, text in places.items() if self.identity.get(key) is not None]
+        for key in ("task", "chips", "seed"):
+            if self.identity.get(key) is not None:
+                parts.append(f"--{key} {self.identity[key]}")
+        if self.identity.get("recalibrate"):
+            parts.append(f"--recalibrate {' '.join(self.identity['recalibrate'])}")
+        parts += [f"--set {setting}" for setting in self.identity.get("settings", [])]
+        return " ".join(parts)
+
+    @property
     def identity(self) -> dict[str, Any]:
         """Return what makes this run different from others, as given to :meth:`open`."""
         return self._manifest["identity"]

@@ -208,6 +208,6 @@ def _test(trainer: Trainer, cli: AimcCLI, metric: str) -> dict[str, float]:
     scores = trainer.test(cli.model, cli.datamodule, verbose=False)[0]
     if metric not in scores:
         raise ValueError(
-            f"the module logs no {metric!r} in test_step; it logs {', '.join(sorted(scores))}."
+            f"the module logs no {metric!r} in test_step; choose from {', '.join(sorted(scores))}."
         )
     return dict(scores)

@@ -1,5 +1,6 @@
 """Checks that hold for the whole suite."""
 
+import logging
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -13,6 +14,8 @@ def pytest_configure(config: pytest.Config) -> None:
     spec = find_spec("aimc_lightning.zoo")
     if spec is None or Path(spec.origin).resolve() != ROOT / "zoo" / "__init__.py":
         pytest.exit("The tests need an editable install of this folder: run 'make test'.", 4)
+    # Lightning keeps its records to itself if it was imported before pytest's handlers were set.
+    logging.getLogger("lightning.pytorch").propagate = True
     torch.set_num_threads(1)  # small tensors; and results do not depend on the machine's cores
 
 

@@ -40,7 +40,7 @@ class ImageArray(Dataset):
             ValueError: If there is no image, or not one label for each.
         """
         if len(images) == 0:
-            raise ValueError("the data set is empty: at least one image is needed.")
+            raise ValueError("the data set is empty: 'images' needs at least one.")
         if len(images) != len(labels):
             raise ValueError(f"{len(images)} images need as many labels, got {len(labels)}.")
         self.images, self.labels = images, labels

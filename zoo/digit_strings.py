@@ -66,7 +66,7 @@ class DigitStrings(Dataset):
             ValueError: If there is no recording.
         """
         if not recordings:
-            raise ValueError("the data set is empty: at least one recording is needed.")
+            raise ValueError("the data set is empty: 'recordings' needs at least one.")
         self.recordings, self.passes = recordings, passes
         self.seed, self.augment, self.epoch = seed, augment, 0
         self._planned: tuple[int, list[list[int]]] = (-1, [])
@@ -262,7 +262,7 @@ def _waveform(content: bytes) -> Tensor:
     with wave.open(io.BytesIO(content)) as file:
         layout = (file.getframerate(), file.getsampwidth(), file.getnchannels())
         if layout != (SAMPLE_RATE_HZ, 2, 1):
-            raise ValueError(f"rate, bytes and channels are {layout} instead of (8000, 2, 1)")
+            raise ValueError(f"rate, bytes and channels are {layout}, they must be (8000, 2, 1).")
         samples = np.frombuffer(file.readframes(file.getnframes()), "<i2")
         return torch.from_numpy(samples.astype(np.float32) / 32768.0)
 

@@ -97,15 +97,15 @@ class FeatureFiles(LightningDataModule):
         )
         if not {"features", "symbols"} <= set(rows.column_names):
             raise ValueError(
-                f"{names[0]} has the columns {', '.join(rows.column_names)}; features and symbols "
-                "are needed."
+                f"{names[0]} has the columns {', '.join(rows.column_names)}; it needs features "
+                "and symbols."
             )
         rows = rows.with_format("torch")
         shape = tuple(rows[0]["features"].shape)
         if len(shape) != 2 or shape[1] != self.width:
             raise ValueError(
                 f"the first utterance of {names[0]} has features of shape {shape}; "
-                f"(frames, {self.width}) is needed."
+                f"it must be (frames, {self.width})."
             )
         return rows
 

@@ -3,8 +3,8 @@
 import difflib
 import importlib
 import pkgutil
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from lightning.pytorch import LightningModule
@@ -30,6 +30,8 @@ class ModelEntry:
         licence: Licence of the data, and of third-party weights if the entry can start from them.
         given_weights: Path below ``--data DIR`` of trained digital weights (safetensors) from which
             the digital stage starts when the file is there; None: the stage always trains.
+        tasks: Chance of each task, if the entry trains one network for each of several; ``chance``
+            is their mean then.
     """
 
     name: str
@@ -40,6 +42,7 @@ class ModelEntry:
     data: str
     licence: str
     given_weights: str | None = None
+    tasks: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Check the chance level, on which normalised accuracy rests."""
@@ -59,7 +62,7 @@ def register_model(
     *,
     task: str,
     metric: str,
-    chance: float,
+    chance: float | Mapping[str, float],
     data: str,
     licence: str,
     given_weights: str | None = None,
@@ -69,7 +72,7 @@ def register_model(
     Args:
         task: See :class:`ModelEntry`, as for the other arguments.
         metric: Logged name of the score.
-        chance: Score of a random guess.
+        chance: Score of a random guess; that of each task for an entry with several.
         data: Name of the data set.
         licence: Licence of the data and of given weights.
         given_weights: Path of trained weights below the data folder, if any.
@@ -89,7 +92,11 @@ def register_model(
                 f"zoo entry {name!r} is registered twice: {known.build.__module__} "
                 f"and {build.__module__}. Rename one of them."
             )
-        _ENTRIES[name] = ModelEntry(name, build, task, metric, chance, data, licence, given_weights)
+        tasks = dict(chance) if isinstance(chance, Mapping) else {}
+        mean = sum(tasks.values()) / len(tasks) if isinstance(chance, Mapping) else chance
+        _ENTRIES[name] = ModelEntry(
+            name, build, task, metric, mean, data, licence, given_weights, tasks
+        )
         return build
 
     return register
@@ -107,24 +114,31 @@ def list_models() -> list[str]:
     return sorted(_ENTRIES)
 
 
-def get_entry(name: str) -> ModelEntry:
+def get_entry(name: str, task: str | None = None) -> ModelEntry:
     """Return the description of one entry.
 
     Args:
         name: A name of :func:`list_models`.
+        task: One of the entry's tasks, whose chance is wanted; None is for their mean.
 
     Returns:
         The entry.
 
     Raises:
-        ValueError: If there is no such entry; the message lists the known ones.
+        ValueError: If there is no such entry or task; the message lists the known ones.
     """
     _find_entries()
     if name not in _ENTRIES:
         close = difflib.get_close_matches(name, _ENTRIES, n=1)
         hint = f" Did you mean {close[0]!r}?" if close else ""
         raise ValueError(f"unknown model {name!r}: known are {', '.join(list_models())}.{hint}")
-    return _ENTRIES[name]
+    entry = _ENTRIES[name]
+    if task is None:
+        return entry
+    if task not in entry.tasks:
+        known = f"its tasks are {', '.join(entry.tasks)}" if entry.tasks else "it has only one task"
+        raise ValueError(f"entry {name!r} has no task {task!r}: {known}.")
+    return replace(entry, chance=entry.tasks[task])
 
 
 def get_model(name: str, **arguments: Any) -> LightningModule:  # noqa: ANN401

@@ -37,7 +37,10 @@ class TextStreams:
         total = streams * world_size
         length = len(tokens) // total
         if length < 2:
-            raise ValueError(f"{len(tokens)} tokens are too few for {total} streams.")
+            raise ValueError(
+                f"{len(tokens)} tokens are too few for {total} streams of at least 2; lower the "
+                "batch size or give a longer text."
+            )
         cut = tokens[: length * total].view(total, length)
         self.text, self.steps = cut[rank * streams : (rank + 1) * streams], steps
         self._begin = self._next = 0

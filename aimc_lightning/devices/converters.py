@@ -144,7 +144,7 @@ class CustomPair(ConductanceConverter):
         object.__setattr__(self, "tables_us", tables)
         if any(value < 0.0 for table in tables for value in table):
             raise ValueError(
-                "CustomPair.tables_us has a negative entry, but conductances are >= 0."
+                "CustomPair.tables_us has a negative entry, but conductances must be >= 0."
             )
         self._check_invertible()
 
@@ -230,7 +230,7 @@ class SingleDevice(ConductanceConverter):
         """Return the weights; see the base class."""
         if len(conductances_us) != 1:
             raise ValueError(
-                f"{len(conductances_us)} conductances were given, but SingleDevice has one."
+                f"{len(conductances_us)} conductances were given, but SingleDevice takes one."
             )
         return single_to_weights(conductances_us[0], scale, self.g_min_us)
 

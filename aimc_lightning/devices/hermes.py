@@ -96,7 +96,7 @@ class HermesDevice(PowerLawDevice):
         """Fill in what depends on the number of devices and check the fields."""
         if isinstance(self.num_devices, bool) or self.num_devices not in _FITS:
             raise ValueError(
-                f"HermesDevice.num_devices is {self.num_devices!r}, but the chip has 1 or 2."
+                f"HermesDevice.num_devices is {self.num_devices!r}, but the chip has 1 or 2 only."
             )
         fit = _FITS[self.num_devices]
         if self.g_max_us is None:

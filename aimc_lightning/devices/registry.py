@@ -75,7 +75,7 @@ class Registry(Generic[T]):
         """
         if not isinstance(data, Mapping):
             raise TypeError(
-                f"a {self.kind} is described by a mapping such as "
+                f"a {self.kind} must be described by a mapping such as "
                 f'{{"name": "{self.names()[0]}"}}, but {data!r} was given.'
             )
         name = data.get("name")

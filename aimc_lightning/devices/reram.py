@@ -219,8 +219,8 @@ class ReRamCMO(Device):
         require_time(t_inference_s)
         if 0.0 < t_inference_s < self._FIRST_TIME_S:
             raise ValueError(
-                f"t_inference_s is {t_inference_s}, but ReRamCMO is fitted from 1 s on (and 0, "
-                "right after programming)."
+                f"t_inference_s is {t_inference_s}, but ReRamCMO has data from 1 s on only "
+                "(and 0, right after programming)."
             )
 
     def check_converter(self, converter: ConductanceConverter) -> None:

@@ -72,7 +72,11 @@ class DriftEvaluation(Callback):
     ) -> None:
         unknown = sorted(set(without_training) - set(WithoutTraining.__annotations__))
         if unknown:
-            raise TypeError(f"DriftEvaluation has no argument {', '.join(unknown)}.")
+            known = ", ".join(WithoutTraining.__annotations__)
+            raise TypeError(
+                f"DriftEvaluation has no argument {', '.join(unknown)}; beside those of its "
+                f"signature it takes {known}."
+            )
         self.times = times
         self.chips = chips
         self.metric = metric

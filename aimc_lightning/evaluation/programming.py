@@ -138,7 +138,9 @@ def _pair_statistics(config: TileConfig, times_s: tuple[float, ...]) -> _Statist
             continue  # measured at few times only, as ReRAM of Wan et al. 2022
         held.append(device.read(programmed_us, exponent, target_us, time_s, generator=generator))
     if len(held) == 1:
-        raise ValueError(f"{device.name} has no data for any of the times {times_s}.")
+        raise ValueError(
+            f"{device.name} has no data for any of the times {times_s}; choose others."
+        )
     weights = [(plus - minus) / device.g_max_us for plus, minus in held]
 
     def readout(weight: Tensor) -> np.ndarray:

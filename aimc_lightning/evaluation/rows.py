@@ -77,7 +77,10 @@ class RowFile:
             try:
                 self.rows.append(_row(record))
             except (TypeError, ValueError):
-                raise ValueError(f"{path}, line {number} is not a row of measurements.") from None
+                raise ValueError(
+                    f"{path}, line {number} is not a row of measurements; remove that line, and it "
+                    "is measured anew."
+                ) from None
 
     @staticmethod
     def _foreign(path: Path) -> ValueError:

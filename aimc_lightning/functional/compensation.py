@@ -37,7 +37,7 @@ def compensation_readout(output: Tensor, *, per_column: bool = False) -> Tensor:
     """
     if output.ndim != 2:
         raise ValueError(
-            f"output has shape {tuple(output.shape)}, but the read-out is a matrix (inputs, out)."
+            f"output has shape {tuple(output.shape)}, but it must be a matrix (inputs, out)."
         )
     magnitude = output.abs()
     value = magnitude.mean(dim=0) if per_column else magnitude.mean()

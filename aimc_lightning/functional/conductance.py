@@ -122,7 +122,7 @@ def pairs_to_weights(
     if len(conductances_us) != 2 * len(factors):
         raise ValueError(
             f"{len(conductances_us)} conductances were given for {len(factors)} pairs, but each "
-            "pair has two (g_plus, g_minus)."
+            "pair needs two (g_plus, g_minus)."
         )
     weight_us = None
     for index, factor in enumerate(factors):

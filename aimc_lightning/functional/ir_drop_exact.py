@@ -63,7 +63,7 @@ def exact_crossbar_currents(
     if voltages_v.shape[-1] != g.shape[1]:
         raise ValueError(
             f"voltages_v has {voltages_v.shape[-1]} inputs, but conductances_us has {g.shape[1]}; "
-            "its shape is (out, in)."
+            "its shape must be (out, in)."
         )
     volts = voltages_v.detach().cpu().double().reshape(-1, g.shape[1]).numpy()
     currents = torch.from_numpy(_solve(g, volts, r_bitline_ohm, r_wordline_ohm))

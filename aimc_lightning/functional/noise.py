@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
@@ -112,7 +112,8 @@ def noisy_weight(
     if kind == "programming":
         noisy = (weight.abs() + spread.mul_(xi).div_(G_MAX_US)).abs()
         return torch.where(weight < 0, -noisy, noisy)
-    raise ValueError(f"Unknown weight noise type {kind!r}; expected one of {WeightNoiseType}.")
+    known = ", ".join(get_args(WeightNoiseType))
+    raise ValueError(f"Unknown weight noise type {kind!r}; it must be one of {known}.")
 
 
 def _round_half_away(x: Tensor) -> Tensor:

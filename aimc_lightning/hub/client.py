@@ -231,7 +231,7 @@ class _Hub:
 def _explained(error: BaseException, action: str) -> Exception:
     """Return an error that says what failed and what to do, of a class that callers know."""
     if isinstance(error, HFValidationError):
-        return ValueError(f"{action} failed: {error}. A hub id is 'owner/name'.")
+        return ValueError(f"{action} failed: {error}. A hub id must be 'owner/name'.")
     response = getattr(error, "response", None) or getattr(error.__cause__, "response", None)
     status = getattr(response, "status_code", None)
     if status == 404:

@@ -128,8 +128,8 @@ def _parse(path: Path) -> dict[str, Any]:
         ) from None
     if not isinstance(config, dict) or config.get("format") != FORMAT:
         raise ValueError(
-            f"{path} is not the config of an aimc_lightning checkpoint. Checkpoints of other "
-            "projects are read by aimc_lightning.importer."
+            f"{path} is not the config of an aimc_lightning checkpoint. Read checkpoints "
+            "of other projects with aimc_lightning.importer."
         )
     found = _CHECKSUM.search(text)
     blank = "" if found is None else text.replace(found[1], _UNSET, 1)
@@ -140,5 +140,8 @@ def _parse(path: Path) -> dict[str, Any]:
         )
     version = config.get("format_version")
     if not isinstance(version, int) or isinstance(version, bool) or version < 1:
-        raise ValueError(f"{path} has format version {version!r}, which is no whole number from 1.")
+        raise ValueError(
+            f"{path} has format version {version!r}; it must be a whole number from 1 up. Write "
+            "the checkpoint anew."
+        )
     return config

@@ -124,7 +124,10 @@ def _read(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     state = unpack_weights(folder / WEIGHTS_FILE, config["weights"])
     for name, sha256 in config["files"].items():
         if name not in (_RECIPE, _ROWS):
-            raise ValueError(f"{folder / CONFIG_FILE} names {name!r}, which is no checkpoint file.")
+            raise ValueError(
+                f"{folder / CONFIG_FILE} names {name!r}, which is no checkpoint file; write it "
+                "anew with save_pretrained."
+            )
         if (folder / name).exists():
             read_checked(folder / name, str(sha256))
     return config, state
@@ -159,7 +162,10 @@ def load_folder(
         )
     named = config["architecture"]
     if _FORBIDDEN in named["arguments"]:
-        raise ValueError(f"{folder / CONFIG_FILE} names other weights; a checkpoint has its own.")
+        raise ValueError(
+            f"{folder / CONFIG_FILE} names other weights in {_FORBIDDEN!r}, but a checkpoint must "
+            "hold its own; write it anew with save_pretrained."
+        )
     module = build_architecture(named["name"], {**named["arguments"], **(arguments or {})})
     metadata = migrate_metadata(config["analog"])
     if metadata["conversions"]:

@@ -89,11 +89,15 @@ def unpack_weights(path: Path, described: dict[str, Any]) -> dict[str, Tensor]:
     try:
         state = safetensors.torch.load(data)
     except (SafetensorError, ValueError, KeyError) as error:
-        raise ValueError(f"{path} is not a readable safetensors file ({error}).") from error
+        raise ValueError(
+            f"{path} is not a readable safetensors file ({error}); get it again or write it anew."
+        ) from error
     shared = described.get("shared", {})
     strangers = sorted(set(shared.values()) - set(state))
     if strangers:
-        raise ValueError(f"{path} lacks {', '.join(strangers)}, which other names share.")
+        raise ValueError(
+            f"{path} lacks {', '.join(strangers)}, which other names share; write it anew."
+        )
     return {**state, **{alias: state[name] for alias, name in shared.items()}}
 
 

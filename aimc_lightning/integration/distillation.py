@@ -49,7 +49,7 @@ class Distillation:
     def __post_init__(self) -> None:
         """Check the values."""
         if not 0 <= self.weight <= 1:
-            raise ValueError(f"weight is {self.weight}; the share of distillation is 0 to 1.")
+            raise ValueError(f"weight is {self.weight}; the share of distillation must be 0 to 1.")
         if not self.temperature > 0:
             raise ValueError(f"temperature is {self.temperature}; it must be above 0.")
 
@@ -183,7 +183,7 @@ def _submodule(module: nn.Module, name: str | None) -> nn.Module:
     except AttributeError:
         known = ", ".join(n for n, _ in module.named_children())
         raise ValueError(
-            f"Distillation(module={name!r}): there is no such submodule. The module has {known}."
+            f"Distillation(module={name!r}): there is no such submodule; name one of {known}."
         ) from None
 
 

@@ -39,7 +39,7 @@ class NoiseSchedule:
         for name in ("noise_free", "ramp", "freeze_input_range"):
             value = getattr(self, name)
             if value is not None and value < 0:
-                raise ValueError(f"{name} is {value}; a number of {self.unit}s is 0 or more.")
+                raise ValueError(f"{name} is {value}; a number of {self.unit}s must be 0 or more.")
 
     def factor(self, position: int) -> float:
         """Return the factor on the configured weight noise, 0 to 1.

@@ -23,7 +23,7 @@ def parse_time(time: str | float) -> float:
         >>> [parse_time(time) for time in ("90s", "2h", "1d", 5)]
         [90.0, 7200.0, 86400.0, 5.0]
     """
-    rule = "a time is a number of seconds from 0 up, or a number with s, min, h, d or y, e.g. '1d'"
+    rule = "it must be a number of seconds from 0 up, or a number with s, min, h, d or y, e.g. '1d'"
     if isinstance(time, str):
         match = _PATTERN.fullmatch(time)
         unit = match.group(2) or "s" if match else ""

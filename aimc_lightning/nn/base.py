@@ -225,7 +225,7 @@ def program_(model: nn.Module, seed: int) -> None:
     """
     if torch.is_inference_mode_enabled():
         raise RuntimeError(
-            "Programme chips outside inference mode: its tensors cannot be used later."
+            "Call program_ outside inference mode: tensors made in it cannot be used later."
         )
     for _, array, weight, generator in _seeded_arrays(model, seed, "program"):
         array.program_(weight, generator)
@@ -245,7 +245,9 @@ def set_time_(model: nn.Module, t_inference_s: float, seed: int = 0) -> None:
     if not t_inference_s >= 0:
         raise ValueError(f"t_inference_s must not be negative, got {t_inference_s}.")
     if torch.is_inference_mode_enabled():
-        raise RuntimeError("Set the time outside inference mode: its tensors cannot be used later.")
+        raise RuntimeError(
+            "Call set_time_ outside inference mode: tensors made in it cannot be used later."
+        )
     for name, array, _, generator in _seeded_arrays(model, seed, "read"):
         for tile in array.tiles:
             if tile.chip is None:

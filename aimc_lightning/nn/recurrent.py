@@ -104,7 +104,9 @@ def _forward(
     steps = x.transpose(0, 1) if layer.batch_first else x
     length, batch = steps.shape[:2]
     if length == 0:
-        raise RuntimeError("Expected a sequence of at least one time step, got 0.")
+        raise RuntimeError(
+            f"{layer.mode} needs a sequence of at least one time step, got {length}."
+        )
     out, last = _run_layers(layer, steps.flatten(0, 1), state, [batch] * length)
     out = out.unflatten(0, (length, batch))
     out = out.transpose(0, 1) if layer.batch_first else out

@@ -1,4 +1,4 @@
-"""Draw the figures of the physics and of IR drop: ``python -m docs.tools.figures``."""
+"""Draw the figures of the physics, of IR drop and of a year: ``python -m docs.tools.figures``."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -12,11 +12,14 @@ from torch import nn
 from aimc_lightning.devices import DualPair, HermesDevice, PCMDevice, SinglePair
 from aimc_lightning.evaluation.mvm_error import mvm_error
 from aimc_lightning.functional.ir_drop_exact import compare_ir_drop
+from aimc_lightning.integration.times import format_time
 from aimc_lightning.nn.base import program_
 from aimc_lightning.nn.linear import AnalogLinear
 from aimc_lightning.presets import get_preset
+from aimc_lightning.recipes.publish import read_results
 
-FOLDER = Path(__file__).resolve().parents[1] / "figures"
+ROOT = Path(__file__).resolve().parents[2]
+FOLDER = ROOT / "docs" / "figures"
 SIZES = (16, 32, 64, 128, 256, 512, 1024)
 _YEAR_S = 31536000.0
 _TIMES = {"1 s": 1.0, "1 h": 3600.0, "1 d": 86400.0, "1 y": _YEAR_S}
@@ -143,6 +146,31 @@ def ir_drop_sizes() -> Figure:
     return figure
 
 
+def year() -> Figure:
+    """Draw measured accuracies of two networks of the zoo over a year."""
+    figure, panels = _canvas(2, (8.0, 3.0))
+    for axes, name in zip(panels, ("resnet32_cifar10", "resnet8_digits"), strict=True):
+        rows = read_results(ROOT / "zoo" / name / "results.csv")
+        (digital,) = (float(row["mean"]) for row in rows if row["stage"] == "digital")
+        axes.axhline(100 * digital, color="black", linewidth=1, label="digital")
+        for stage_name, label, style, color in (
+            ("hwa", "hardware-aware training", "o-", _BLUE),
+            ("direct", "mapped as it is", "s--", _RED),
+        ):
+            found = [row for row in rows if row["stage"] == stage_name]
+            means, spreads = ([100 * float(row[key]) for row in found] for key in ("mean", "std"))
+            times = [float(row["t_inference_s"]) for row in found]
+            axes.errorbar(
+                times, means, spreads, fmt=style, ms=4, capsize=3, color=color, label=label
+            )
+        axes.set_xscale("log")
+        axes.set_xticks(times, [format_time(time) for time in times])
+        axes.set(title=name, xlabel="time after programming", ylim=(0, 102))
+    panels[0].set_ylabel("accuracy in %")
+    panels[0].legend(fontsize="small")
+    return figure
+
+
 def _canvas(panels: int, size: tuple[float, float], sharey: bool = False) -> tuple[Figure, Any]:
     figure = Figure(figsize=size, layout="constrained")
     FigureCanvasAgg(figure)
@@ -157,6 +185,7 @@ FIGURES: dict[str, Callable[[], Figure]] = {
     "drift": drift,
     "converters": converters,
     "ir_drop_sizes": ir_drop_sizes,
+    "year": year,
     **{f"stage_{name}": (lambda name=name: stage(name)) for name in STAGES},
 }
 

@@ -54,6 +54,8 @@ def on_files(files: Files, config: Any) -> Files:  # noqa: ANN401 - a MkDocsConf
 def on_page_markdown(markdown: str, page: Page, **_: Any) -> str:  # noqa: ANN401
     """Let links to files of the repository lead to their pages, or be plain code."""
     target = page.file.src_uri
+    if target == "index.md":  # has no chapter of its own; the place is better used by its code
+        page.meta["hide"] = ["navigation"]
     source = next((path for path, uri in PAGES.items() if uri == target), f"docs/{target}")
 
     def moved(match: re.Match[str]) -> str:

@@ -1,4 +1,4 @@
-"""Pages of the site that are made from the code: reference, settings, cards of the zoo."""
+"""Pages of the site that are made: reference, settings, cards of the zoo, conclusions."""
 
 import ast
 import importlib
@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from docs.tools import config_table, docstrings
+from docs.tools import conclusions, config_table, docstrings, error_messages
 
 #: Page, title, one sentence, and the modules or packages that it documents.
 REFERENCE = (
@@ -47,7 +47,9 @@ def pages(root: Path) -> dict[str, str]:
     }
     made["reference/index.md"] = public_names(root)
     made["reference/config.md"] = config_table.page()
+    made["reference/errors.md"] = error_messages.page(root)
     made["zoo.md"] = zoo_cards(root)
+    made["conclusions.md"] = conclusions.page(root)
     return made
 
 

@@ -25,7 +25,7 @@ _BLOCK = re.compile(
     r"(?P<code>^```python\n(?P<source>.*?)^```\n)(?P<output>\n^```text\n.*?^```\n)?",
     re.DOTALL | re.MULTILINE,
 )
-_FIGURE = re.compile(r"!\[[^\]]*\]\((?:\.\./)*figures/([\w.-]+)\)")
+_FIGURE = re.compile(r"!\[[^\]]*\]\((?:(?:\.\./)*|docs/)figures/([\w.-]+)\)")
 
 
 def pages_with_output() -> list[Path]:

@@ -20,11 +20,11 @@ EFFECTS = {
     "output noise": "add noise",
     "output asymmetry": "negative outputs are smaller",
     "ADC": "clip to ±b, round to its steps",
-    "output scale": "multiply by c, mapping scale, learned scale; add partial sums and bias",
+    "output scale": "scale by c and per column; add partial sums and bias",
 }
 #: Parts of the settings that act on the signal, and their kind.
 ZONES = {"input": "analog", "crossbar": "analog", "output": "analog", "digital": "digital"}
-_WIDTH, _STEP, _BOX = 640, 62, 44
+_WIDTH, _STEP, _BOX = 440, 62, 44  # as narrow as the texts allow, for phones
 
 
 def drawing(preset: str = "standard_pcm") -> str:
@@ -42,7 +42,7 @@ def drawing(preset: str = "standard_pcm") -> str:
         parts.append(_box(stage.name, stage.setting, digital, row))
     parts += [_arrow(len(stages) + 1), _end("y, digital output of the layer", len(stages) + 1)]
     return (
-        f'<figure class="drawing"><svg viewBox="0 0 {_WIDTH} {height}" role="img" '
+        f'<figure class="drawing"><svg class="narrow" viewBox="0 0 {_WIDTH} {height}" role="img" '
         f'aria-label="Signal chain of {preset}" fill="currentColor"><defs><marker id="chain" '
         'viewBox="0 0 8 8" refX="8" refY="4" markerWidth="8" markerHeight="8" orient="auto">'
         f'<path d="M0 0L8 4L0 8z"/></marker></defs>{"".join(parts)}</svg></figure>'

@@ -59,7 +59,7 @@ def execute(arguments: argparse.Namespace) -> None:
     """Measure what is missing, write the files and print the table."""
     config = arguments.config if arguments.zoo is None else _zoo_config(arguments.zoo)
     if not config.is_file():
-        raise FileNotFoundError(f"--config {str(config)!r} is not a file.")
+        raise FileNotFoundError(f"--config {str(config)!r} is not a file: check the path.")
     for time in arguments.times or ():
         parse_time(time)
     if arguments.chips is not None:

@@ -64,7 +64,7 @@ def _read(text: str) -> TileConfig:
     if path.suffix not in (".yaml", ".yml", ".json"):
         return get_preset(text)
     if not path.is_file():
-        raise FileNotFoundError(f"config file {text!r} does not exist.")
+        raise FileNotFoundError(f"config file {text!r} does not exist: check the path.")
     content = path.read_text(encoding="utf-8")
     data = json.loads(content) if path.suffix == ".json" else yaml.safe_load(content)
     if not isinstance(data, dict):

@@ -29,7 +29,9 @@ def execute(arguments: argparse.Namespace) -> None:
     """Fetch, check and copy the files."""
     out = arguments.out
     if out is not None and out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise FileExistsError(f"--out {str(out)!r} exists and is not an empty folder.")
+        raise FileExistsError(
+            f"--out {str(out)!r} exists and is not an empty folder: give another."
+        )
     if "/" in arguments.name:
         folder = download(arguments.name, revision=arguments.revision, everything=True)
     elif arguments.revision is not None:

@@ -18,7 +18,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--revision", help="branch (default: the main branch)")
     parser.add_argument("--private", action="store_true", help="make a new repository private")
     parser.add_argument("--message", default="Add checkpoint", help="title of the commit")
-    parser.epilog = "The token is that of 'hf auth login', or the variable HF_TOKEN."
+    parser.epilog = (
+        "example: aimc-lightning push checkpoint OWNER/NAME --private. The token is that of 'hf "
+        "auth login', or the variable HF_TOKEN."
+    )
 
 
 def execute(arguments: argparse.Namespace) -> None:

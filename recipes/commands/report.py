@@ -40,7 +40,9 @@ def execute(arguments: argparse.Namespace) -> None:
     if out.exists() and not arguments.force:
         raise FileExistsError(f"{str(out)!r} exists: add --force to replace it, or give another.")
     if not out.parent.is_dir():
-        raise FileNotFoundError(f"--out {str(out)!r}: the folder {str(out.parent)!r} is missing.")
+        raise FileNotFoundError(
+            f"--out {str(out)!r}: the folder {str(out.parent)!r} is missing: make it first."
+        )
     constants = [load_constants(name) for name in arguments.constants or list_constants()]
     runs = read_runs(arguments.runs, constants)
     write_atomically(out, render_page(runs))

@@ -20,28 +20,29 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of the command."""
     parser.add_argument("recipe", help="name of a recipe, see 'aimc-lightning list'")
     parser.add_argument(
+        "--task", metavar="NAME",
+        help="which of the recipe's tasks, if it trains one network for each",
+    )  # fmt: skip
+    parser.add_argument(
         "--data", type=Path, metavar="DIR", help="folder of the data (default: from the hub)"
     )
     parser.add_argument(
-        "--weights",
-        metavar="FILE",
+        "--weights", metavar="FILE",
         help="safetensors file of trained digital weights to start from; 'none' trains them even "
         "where --data holds some (default: those, if there)",
-    )
+    )  # fmt: skip
     parser.add_argument(
-        "--out", type=Path, metavar="DIR", help="folder of the run (default: runs/RECIPE)"
-    )
+        "--out", type=Path, metavar="DIR",
+        help="folder of the run (default: runs/RECIPE, runs/RECIPE/TASK)",
+    )  # fmt: skip
     parser.add_argument("--resume", action="store_true", help="continue a run that was interrupted")
     parser.add_argument(
         "--chips", type=int, metavar="N", help="chips to programme (default: the recipe's, 25)"
     )
     parser.add_argument(
-        "--stages",
-        nargs="+",
-        choices=RUN_STAGES,
-        default=list(RUN_STAGES),
+        "--stages", nargs="+", choices=RUN_STAGES, default=list(RUN_STAGES),
         help="stages to do now; the others can follow with --resume (default: all)",
-    )
+    )  # fmt: skip
     parser.add_argument(
         "--seed", type=int, metavar="N", help="seed of all stages (default: the recipe's seeds)"
     )
@@ -63,7 +64,7 @@ def execute(arguments: argparse.Namespace) -> None:
     """Run the stages that are not done yet and print the table."""
     console = Console()
     recipe = _recipe(arguments, console)
-    path = arguments.out or Path("runs") / recipe.name
+    path = arguments.out or Path("runs", recipe.name, recipe.task or "")
     recipe.check_settings(path)
     check_order(arguments.stages, finished_stages(path))
     folder = RunFolder.open(path, recipe.identity(), resume=arguments.resume)
@@ -97,8 +98,14 @@ def _recipe(arguments: argparse.Namespace, console: Console) -> Recipe:
         chips=arguments.chips,
         seed=arguments.seed,
         settings=tuple(arguments.set),
+        task=arguments.task,
         recalibrate=tuple(arguments.recalibrate or ()),
     )
+    if recipe.entry.tasks and recipe.task is None:
+        raise ValueError(
+            f"recipe {recipe.name!r} trains one network for each task: name one with --task, of "
+            f"{', '.join(recipe.entry.tasks)}."
+        )
     given = recipe.entry.given_weights
     if arguments.weights is not None or recipe.data_dir is None or given is None:
         return recipe
@@ -117,7 +124,7 @@ def _given(weights: str | None) -> Path | None:
 def _command(arguments: argparse.Namespace, recipe: Recipe) -> str:
     """Return the command line that runs the same recipe."""
     parts = ["aimc-lightning run", recipe.name]
-    for name in ("data", "weights", "out", "chips", "seed"):
+    for name in ("task", "data", "weights", "out", "chips", "seed"):
         value = getattr(arguments, name)
         if value is not None:
             parts += [f"--{name}", str(value)]

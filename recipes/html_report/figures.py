@@ -106,7 +106,9 @@ def sensitivity_figure(rows: Sequence[Mapping[str, str]]) -> Figure:
     """
     known = [row for row in rows if row.get("name") and np.isfinite(number(row.get("multiple")))]
     if not known:
-        raise ValueError("no line has a name and a multiple that is a number")
+        raise ValueError(
+            "the study has no line with name=... and a number as multiple: run it again."
+        )
     known.sort(key=lambda row: number(row["multiple"]))
     multiples = [number(row["multiple"]) for row in known]
     spreads = [np.nan_to_num(number(row.get("spread"))) for row in known]

@@ -69,7 +69,9 @@ def read_runs(paths: list[Path], constants: list[Constants]) -> list[RunData]:
     """
     folders = [RunFolder.read(path) for path in paths]
     if len({path.resolve() for path in paths}) < len(paths):
-        raise ValueError("a run is given twice; name each folder once.")
+        raise ValueError(
+            "a run is given twice: name each folder once, 'aimc-lightning report RUN [RUN ...]'."
+        )
     names = [path.resolve().name for path in paths]
     unique = len(set(names)) == len(names)
     labels = names if unique else [str(path) for path in paths]
@@ -111,7 +113,8 @@ def _read_results(run: RunData) -> None:
         return
     digital = run.folder.stages.get("digital", {}).get("score")
     try:
-        chance = get_entry(run.folder.identity["recipe"]).chance
+        identity = run.folder.identity
+        chance = get_entry(identity["recipe"], identity.get("task")).chance
         run.results = DriftResults(rows, rows[0].metric, digital, chance)
     except ValueError as error:
         run.notes.append(f"No normalised accuracy: {error}")

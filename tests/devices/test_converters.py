@@ -111,7 +111,7 @@ def test_table_that_is_no_list_is_refused():
 
 def test_single_device_refuses_pairs():
     converter = SingleDevice()
-    with pytest.raises(ValueError, match="2 conductances were given, but SingleDevice has one"):
+    with pytest.raises(ValueError, match="2 conductances were given, but SingleDevice takes one"):
         converter.to_weights([W, W], torch.ones(2), 88.2)
 
 

@@ -111,7 +111,7 @@ def test_cmo_at_time_zero_keeps_what_was_programmed():
 
 
 def test_cmo_refuses_times_below_one_second():
-    with pytest.raises(ValueError, match="fitted from 1 s on"):
+    with pytest.raises(ValueError, match="data from 1 s on"):
         ReRamCMO().check_time(0.5)
 
 

@@ -28,7 +28,7 @@ def test_picture_of_a_stage_shows_its_effect(name):
 
 def test_every_figure_is_there_and_shown():
     files = {path.name for path in (run_pages.DOCS / "figures").iterdir()}
-    pages = run_pages.DOCS.rglob("*.md")
+    pages = [run_pages.DOCS.parent / "README.md", *run_pages.DOCS.rglob("*.md")]
     shown = {name for path in pages for name in run_pages.figures(path.read_text())}
     assert files == shown
     assert {f"{name}.png" for name in figures.FIGURES} <= files

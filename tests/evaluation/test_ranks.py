@@ -18,6 +18,7 @@ from aimc_lightning.evaluation.rows import RowFile
 from aimc_lightning.evaluation.sweep import evaluate_drift
 from aimc_lightning.integration.callback import AnalogTraining
 from aimc_lightning.nn.base import analog_tiles
+from tests.helpers.processes import NEEDS_FSDP
 from tests.helpers.toy import LIGHTNING_ADVICE, NOISY, Toy, ToyData, toy, trainer
 
 pytestmark = [pytest.mark.filterwarnings(advice) for advice in LIGHTNING_ADVICE]
@@ -63,7 +64,9 @@ def _rows(samples, module=None, csv_path=None, run=None, **settings):
     ).rows
 
 
-@pytest.mark.parametrize(("samples", "settings"), [(64, FORK), (61, FORK), (61, SHARDED)])
+@pytest.mark.parametrize(
+    ("samples", "settings"), [(64, FORK), (61, FORK), pytest.param(61, SHARDED, marks=NEEDS_FSDP)]
+)
 def test_two_processes_give_exactly_the_rows_of_one(samples, settings, tmp_path):
     alone = _rows(samples)
     shared = _rows(samples, csv_path=tmp_path / "rows.csv", **settings)
@@ -125,11 +128,12 @@ def test_each_process_measures_its_own_chips(tmp_path, monkeypatch):
     assert seeds == [[expected[0], expected[2]], [expected[1]]]
 
 
-@pytest.mark.parametrize("settings", [FORK, SHARDED])
+@pytest.mark.parametrize("settings", [FORK, pytest.param(SHARDED, marks=NEEDS_FSDP)])
 def test_digital_module_stays_digital_until_it_is_mapped_when_the_strategy_is_ours(settings):
     assert _rows(20, module=toy(), **settings) == _rows(20, module=toy())
 
 
+@NEEDS_FSDP
 def test_evaluation_at_the_end_of_a_fit_of_two_processes_uses_the_whole_data():
     results = []
     for settings in ({}, FORK, SHARDED):
@@ -203,7 +207,7 @@ class _OtherNoise(Callback):
             raise RuntimeError("the noise is the same")
 
 
-@pytest.mark.parametrize("settings", [FORK, SHARDED])
+@pytest.mark.parametrize("settings", [FORK, pytest.param(SHARDED, marks=NEEDS_FSDP)])
 def test_processes_draw_other_noise_in_training_and_programme_the_same_chip(settings):
     trainer(AnalogTraining(NOISY), _SameChip(), _OtherNoise(), epochs=1, **settings).fit(
         toy(), ToyData()

@@ -5,8 +5,10 @@ from collections.abc import Sequence
 import pytest
 
 LANGUAGE = ("lstm_charlm", "lstm_ptb", "lstm_ptb_small", "lstm_wikitext2")
+GLUE = ("albert_base_glue", "bert_base_glue", "minilm_glue")
 SPEECH = ("lstm_hmm_swb300", "lstm_speech_digits", "rnnt_speech_digits", "rnnt_swb300")
 LARGE = {
+    *GLUE,
     "densenet121_imagenet",
     "lstm_hmm_swb300",
     "lstm_ptb",

@@ -5,6 +5,7 @@ import pytest
 from aimc_lightning.hub.client import download, push_to_hub
 from aimc_lightning.hub.folder import save_pretrained, verify_checkpoint
 from tests.helpers.checkpoints import contents, make_module
+from tests.helpers.hub_server import NEEDS_HUB_1
 
 # The client uploads with an argument that its HTTP library is about to rename.
 pytestmark = pytest.mark.filterwarnings("ignore:.*content=.*:DeprecationWarning")
@@ -74,6 +75,7 @@ def test_cached_checkpoint_is_used_when_the_hub_is_down(hub, fetch, checkpoint):
     assert fetch() == folder
 
 
+@NEEDS_HUB_1
 def test_interrupted_body_goes_on_where_it_stopped(hub, fetch, checkpoint):
     hub.commit(ID, contents(checkpoint))
     hub.faults["/objects/"] = "once"
@@ -148,6 +150,7 @@ def test_missing_revision_or_cache_is_explained(hub, fetch, checkpoint, options,
         fetch(**options)
 
 
+@NEEDS_HUB_1
 def test_push_sends_the_checkpoint_and_nothing_else(hub, fetch, checkpoint):
     (checkpoint / "notes.txt").write_text("mine")
     commit = push_to_hub(checkpoint, ID, endpoint=hub.url, token="hf_test")
@@ -156,6 +159,7 @@ def test_push_sends_the_checkpoint_and_nothing_else(hub, fetch, checkpoint):
     assert found == {name: text for name, text in contents(checkpoint).items() if name in ALL}
 
 
+@NEEDS_HUB_1
 def test_push_to_a_branch_leaves_main_alone(hub, checkpoint):
     commit = push_to_hub(checkpoint, ID, revision="v2", endpoint=hub.url, token="hf_test")
     assert hub.refs[ID]["v2"] == commit

@@ -92,7 +92,7 @@ def test_logits_of_a_named_submodule():
 
 
 def test_unknown_submodule_is_refused_at_set_up():
-    with pytest.raises(ValueError, match=r"no such submodule. The module has net"):
+    with pytest.raises(ValueError, match=r"no such submodule; name one of net"):
         _fit(_callback(module="head"))
 
 

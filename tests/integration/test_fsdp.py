@@ -17,10 +17,12 @@ from aimc_lightning.integration.schedule import NoiseSchedule
 from aimc_lightning.integration.validation import Validation
 from aimc_lightning.nn.base import analog_layers
 from aimc_lightning.nn.sharded import has_shards, is_sharded
+from tests.helpers.processes import NEEDS_FSDP
 from tests.helpers.toy import LIGHTNING_ADVICE, NOISY, SaveOften, Toy, ToyData, toy, trainer
 
 pytestmark = [pytest.mark.filterwarnings(advice) for advice in LIGHTNING_ADVICE]
 
+pytestmark.append(NEEDS_FSDP)
 pytestmark.append(pytest.mark.filterwarnings("ignore:.*checkpoint was written by 1 processes.*"))
 pytestmark.append(pytest.mark.filterwarnings("ignore:.*falls between two accumulated batches.*"))
 pytestmark.append(pytest.mark.filterwarnings("ignore:.*Grad strides do not match bucket view.*"))
@@ -298,6 +300,7 @@ warnings.simplefilter("ignore")
 from torch.distributed.fsdp import fully_shard
 from aimc_lightning import AnalogTraining, convert_to_analog
 from aimc_lightning.nn.sharded import whole
+from tests.helpers.processes import NEEDS_FSDP
 from tests.helpers.toy import NOISY, Toy, ToyData, trainer
 
 class Own(Toy):

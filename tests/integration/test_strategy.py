@@ -24,6 +24,7 @@ from aimc_lightning.integration.launch import ConvertingLauncher
 from aimc_lightning.integration.schedule import NoiseSchedule
 from aimc_lightning.integration.strategy import AimcDDPStrategy, AimcStrategy
 from aimc_lightning.nn.base import analog_layers, analog_tiles
+from tests.helpers.processes import NEEDS_FSDP
 from tests.helpers.toy import LIGHTNING_ADVICE, NOISY, Toy, ToyData, toy, trainer
 
 pytestmark = [pytest.mark.filterwarnings(advice) for advice in LIGHTNING_ADVICE]
@@ -265,7 +266,9 @@ class _InOrder(Toy):
         return ToyData().val_dataloader()
 
 
-@pytest.mark.parametrize("kind", [AimcDDPStrategy, AimcFSDPStrategy])
+@pytest.mark.parametrize(
+    "kind", [AimcDDPStrategy, pytest.param(AimcFSDPStrategy, marks=NEEDS_FSDP)]
+)
 @pytest.mark.parametrize("clip_norm", [None, 0.3])
 def test_two_processes_follow_one_process_with_the_same_global_batch(kind, clip_norm):
     # Sums over a batch are added in another order, so losses and weights may differ by float32

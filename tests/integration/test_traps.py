@@ -34,6 +34,7 @@ from aimc_lightning.nn.base import (
     program_,
     set_time_,
 )
+from tests.helpers.processes import NEEDS_FSDP
 from tests.helpers.toy import LIGHTNING_ADVICE, NOISY, Toy, ToyData, toy, trainer
 
 pytestmark = [pytest.mark.filterwarnings(advice) for advice in LIGHTNING_ADVICE]
@@ -246,6 +247,7 @@ def test_trap_9_naive_strategy_of_its_own_takes_no_compiled_module():
         _verify_strategy_supports_compile(module, strategy)
 
 
+@NEEDS_FSDP
 def test_trap_10_sharded_weights_are_refused_rather_than_clipped_by_shard():
     strategy = ModelParallelStrategy(process_group_backend="gloo")
     run = trainer(strategy=strategy)
@@ -272,6 +274,7 @@ def test_trap_10_naive_clipping_of_each_shard_gives_other_weights(kind):
     assert not torch.allclose(whole[0].weight, shards[0].weight)
 
 
+@NEEDS_FSDP
 def test_trap_10_sharded_weights_are_clipped_by_the_spread_of_the_whole_tile():
     weights = []
     for name in ("aimc_ddp_fork", "aimc_fsdp_fork"):

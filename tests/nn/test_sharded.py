@@ -11,9 +11,10 @@ from aimc_lightning.conversion import convert_to_analog, convert_to_digital
 from aimc_lightning.nn.base import analog_tiles, clip_weights_, program_
 from aimc_lightning.nn.linear import AnalogLinear
 from aimc_lightning.nn.sharded import cut_like, has_shards, make_whole_, whole, whole_parameters
-from tests.helpers.processes import in_two_processes
+from tests.helpers.processes import NEEDS_FSDP, in_two_processes
 
 pytestmark = [
+    NEEDS_FSDP,
     pytest.mark.filterwarnings("ignore:.*use_fork.*:DeprecationWarning"),
     pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork.*:DeprecationWarning"),
 ]

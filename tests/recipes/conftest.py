@@ -9,7 +9,8 @@ from safetensors.torch import save_file
 from aimc_lightning.recipes.catalog import STAGES
 from aimc_lightning.zoo.registry import get_model, list_models
 from tests.helpers.cifar10 import write_cifar10
-from tests.helpers.entries import LANGUAGE, SPEECH
+from tests.helpers.entries import GLUE, LANGUAGE, SPEECH
+from tests.helpers.glue import write_glue, write_tokenizer
 from tests.helpers.imagenet import write_imagenet
 from tests.helpers.mnist import write_mnist
 from tests.helpers.speech import label_by as transcribe_by
@@ -26,7 +27,7 @@ ONE_BATCH = {
 FIRST_CLASS = ("resnet20_cifar10", "resnet32_cifar10", "wideresnet16_cifar100")
 IMAGENET = tuple(name for name in list_models() if name.endswith("_imagenet"))
 SHORT = {
-    **dict.fromkeys((*FIRST_CLASS, *IMAGENET, *SPEECH), ONE_BATCH),
+    **dict.fromkeys((*FIRST_CLASS, *IMAGENET, *GLUE, *SPEECH), ONE_BATCH),
     "resnet8_digits": {
         "digital": ("max_epochs=3",),
         "hwa": ("max_epochs=1", "limit_train_batches=1", "limit_val_batches=1"),
@@ -65,11 +66,15 @@ def data(tmp_path_factory):
     write_spoken_digits(folder)
     write_features(folder / "swb300_hmm", 140, range(32_000), per_frame=True)
     write_features(folder / "swb300_rnnt", 340, range(1, 46), per_frame=False)
+    write_glue(folder, ["rte"], test_label=0)
+    tokenizer = write_tokenizer(folder / "tokenizer")
+    glue = {"data_dir": str(folder), "tokenizer": str(tokenizer), "batch_size": 4}
     features = {"data_dir": str(folder), "cache_dir": str(folder / "cache")}
     return {
         "resnet8_digits": {},
         **{name: {"data_dir": str(folder), "val_size": 8, "batch_size": 8} for name in FIRST_CLASS},
         **{name: {"data_dir": str(imagenet), **small} for name in IMAGENET},
+        **dict.fromkeys(GLUE, glue),
         "mlp_mnist": {"data_dir": str(folder), "val_size": 100},
         "lstm_charlm": {},
         **{name: {"data_dir": str(folder)} for name in LANGUAGE[1:]},
@@ -146,7 +151,9 @@ def short_run(data, weights, pretrained, speech_weights, tmp_path):
         out = ["run", name, "--chips", "1", "--out", str(tmp_path / "run"), "--traceback"]
         if folder is not None:
             out += ["--data", folder]
-        if name in FIRST_CLASS:
+        if name in GLUE:
+            out += ["--task", "rte"]
+        if name in (*FIRST_CLASS, *GLUE):
             out += ["--weights", str(weights(name))]
         if name in SPEECH:
             out += ["--weights", str(speech_weights(name))]

@@ -1,4 +1,6 @@
 import json
+import re
+import shlex
 import subprocess
 import sys
 
@@ -6,7 +8,7 @@ import pytest
 import torch
 from lightning.pytorch import LightningModule
 
-from aimc_lightning.recipes import sizes
+from aimc_lightning.recipes import cli, sizes
 from aimc_lightning.recipes.catalog import list_recipes, recipe_files
 from aimc_lightning.recipes.cli import main
 from aimc_lightning.recipes.lightning_cli import AimcCLI
@@ -91,3 +93,24 @@ def test_without_optimizer_the_module_keeps_its_own(tmp_path):
     cli = AimcCLI(["--config", str(tmp_path / "own.yaml")], run=False)
     assert isinstance(cli.model, LightningModule)
     assert isinstance(cli.model.configure_optimizers(), torch.optim.Adam)
+
+
+def _help(name, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main([name, "--help"])
+    assert stop.value.code == 0
+    return " ".join(capsys.readouterr().out.split())
+
+
+@pytest.mark.parametrize("module", cli._COMMANDS, ids=lambda module: module.NAME)
+def test_help_has_a_sentence_and_an_example_that_is_understood(module, capsys):
+    text = _help(module.NAME, capsys)
+    assert "``" not in text
+    (example,) = re.findall(rf"example:.*?(aimc-lightning {module.NAME}.*?)(?:\. |\)|$)", text)
+    arguments = cli._parser().parse_args(shlex.split(example.removesuffix("."))[1:])
+    assert arguments.execute is module.execute
+
+
+@pytest.mark.parametrize("name", cli._LIGHTNING)
+def test_help_of_lightning_has_an_example(name, capsys):
+    assert f"example: aimc-lightning {name} --config FILE" in _help(name, capsys)

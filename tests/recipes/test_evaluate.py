@@ -101,13 +101,6 @@ def test_deep_option_of_the_tiles_is_reached_from_a_flag():
     assert callback.validation.entries == ("ideal", "1d")
 
 
-@pytest.mark.parametrize("command", ["list", "run", "evaluate", "explain", "completion"])
-def test_help_of_every_command_has_an_example(command, capsys):
-    with pytest.raises(SystemExit):
-        main([command, "--help"])
-    assert f"aimc-lightning {command}" in capsys.readouterr().out.partition("example:")[2]
-
-
 def test_completion_knows_commands_and_options(capsys):
     pytest.importorskip("shtab")
     main(["completion", "bash"])

@@ -8,7 +8,7 @@ import pytest
 from aimc_lightning import analog_layers, from_pretrained
 from aimc_lightning.recipes.cli import main
 from tests.helpers.checkpoints import contents
-from tests.helpers.hub_server import HubServer
+from tests.helpers.hub_server import NEEDS_HUB_1, HubServer
 
 
 @pytest.fixture
@@ -18,7 +18,7 @@ def hub(monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", server.url)
     template = f"{server.url}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
     monkeypatch.setattr("huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE", template)
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_XET", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_XET", True, raising=False)
     monkeypatch.setenv("HF_TOKEN", "hf_test")
     yield server
     server.close()
@@ -48,6 +48,7 @@ def test_shipped_checkpoint_is_pulled_by_name(tmp_path, capsys):
 
 
 @pytest.mark.filterwarnings("ignore:.*content=.*:DeprecationWarning")
+@NEEDS_HUB_1
 def test_pushed_checkpoint_is_pulled_again(hub, tmp_path, monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
     main(["pull", "resnet8_digits", "--out", str(tmp_path / "first"), "--traceback"])

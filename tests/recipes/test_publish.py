@@ -1,4 +1,6 @@
+import csv
 import shutil
+from io import StringIO
 
 import pytest
 
@@ -33,6 +35,16 @@ def test_run_is_published_with_its_own_numbers(root, short_run, tmp_path):
     assert f"| HWA trained | {100 * float(rows[5]['mean']):.2f} +- 0.00" in card
     assert "| resnet8_digits |" in (target / "README.md").read_text()
     main(["--root", str(target), "--check"])
+
+
+def test_stages_without_training_take_the_time_of_their_network(root, short_run, tmp_path):
+    command_line([*short_run("resnet8_digits"), "--recalibrate", "batch_norm"])
+    rows = {row["stage"]: row for row in csv.DictReader(StringIO(results_of_run(tmp_path / "run")))}
+    assert list(rows) == ["digital", "direct", "direct+bn", "hwa", "hwa+bn"]
+    assert rows["hwa+bn"]["seconds"] == rows["hwa"]["seconds"]
+    assert rows["hwa"]["command"].startswith(
+        "aimc-lightning run resnet8_digits --chips 1 --recalibrate batch_norm --set "
+    )
 
 
 def test_table_edited_by_hand_fails_the_check(root, tmp_path):

@@ -102,6 +102,8 @@ def _error(arguments, capsys):
         (["resnet8_digits", "--weights", "no.st"], "--weights 'no.st' is not a file"),
         (["resnet8_digits", "--set", "hwa"], "not of the form STAGE.KEY=VALUE"),
         (["resnet8_digits", "--set", "train.x=1"], "the stages are digital, hwa, drift"),
+        (["minilm_glue"], "one with --task, of cola, mrpc, rte, sst2, stsb"),
+        (["minilm_glue", "--task", "qqp"], "entry 'minilm_glue' has no task 'qqp': its tasks are"),
         (["resnet32_cifar10", "--data", "nowhere"], "--data 'nowhere' is not a folder"),
     ],
 )

@@ -49,5 +49,5 @@ def test_missing_data_are_named(tmp_path):
 def test_wrong_width_is_named(tmp_path):
     write_features(tmp_path / "swb300_hmm", 40, range(9), per_frame=True)
     data = SwitchboardStates(str(tmp_path), str(tmp_path / "cache"))
-    with pytest.raises(ValueError, match=r"features of shape \(42, 40\); \(frames, 140\) is"):
+    with pytest.raises(ValueError, match=r"shape \(42, 40\); it must be \(frames, 140\)"):
         data.setup("test")

@@ -10,12 +10,12 @@ from aimc_lightning.zoo.registry import (
     list_models,
     register_model,
 )
-from tests.helpers.entries import LANGUAGE, marked
+from tests.helpers.entries import GLUE, LANGUAGE, marked
 
 IMAGENET = [name for name in list_models() if name.endswith("_imagenet")]
 WORDS = torch.tensor([[1, 2, 3], [4, 5, 6]])
 INPUTS = {
-    **dict.fromkeys(LANGUAGE, WORDS),
+    **dict.fromkeys((*GLUE, *LANGUAGE), WORDS),
     "lstm_hmm_swb300": torch.randn(1, 2, 140),
     "lstm_speech_digits": torch.randn(2, 3, 200),
     "mlp_mnist": torch.randn(2, 1, 28, 28),
@@ -29,6 +29,7 @@ INPUTS = {
     **dict.fromkeys(IMAGENET, torch.randn(2, 3, 224, 224)),
 }
 SHAPES = {
+    **dict.fromkeys(GLUE, (2, 2)),
     "lstm_charlm": (2, 3, 97),
     "lstm_hmm_swb300": (1, 2, 32_000),
     "lstm_ptb": (2, 3, 10_000),
@@ -69,6 +70,22 @@ def test_unknown_model_names_the_closest():
 def test_chance_is_a_fraction():
     with pytest.raises(ValueError, match="chance must be at least 0 and below 1, got 10"):
         ModelEntry("x", get_model, "task", "acc", 10, "data", "licence")
+
+
+def test_task_has_its_own_chance_and_the_entry_their_mean():
+    entry = get_entry("minilm_glue")
+    assert get_entry("minilm_glue", "cola").chance == entry.tasks["cola"] == 0.0
+    assert get_entry("minilm_glue", "rte").chance == 0.5
+    assert entry.chance == pytest.approx(0.3)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [("minilm_glue", "tasks are cola, mrpc, rte, sst2, stsb"), ("mlp_mnist", "has only one task")],
+)
+def test_unknown_task_is_named(name, message):
+    with pytest.raises(ValueError, match=f"{name}' has no task 'qqp': .*{message}"):
+        get_entry(name, "qqp")
 
 
 @pytest.mark.parametrize("chance", [0.0, 1.1])

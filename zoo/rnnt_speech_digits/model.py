@@ -4,6 +4,8 @@ from typing import Any
 
 from torch import nn
 
+from aimc_lightning.conversion import convert_to_digital
+from aimc_lightning.zoo.pretrained import from_pretrained
 from aimc_lightning.zoo.registry import register_model
 from aimc_lightning.zoo.speech import SpeechModule
 from aimc_lightning.zoo.transducer import Transducer
@@ -27,6 +29,7 @@ class RNNTSpeechDigits(SpeechModule):
         joint: int = 64,
         dropout: float = 0.2,
         learning_rate: float = 0.003,
+        encoder_of: str | None = None,
     ) -> None:
         """Build the network.
 
@@ -38,10 +41,16 @@ class RNNTSpeechDigits(SpeechModule):
             joint: Units of the joint network.
             dropout: Share of the values set to zero behind each layer.
             learning_rate: Of Adam; only used when the command line names no other optimizer.
+            encoder_of: Where a trained encoder of the same size comes from, as
+                :func:`~aimc_lightning.zoo.pretrained.from_pretrained` takes it; None draws a new
+                one. Without effect beside ``weights``.
         """
         encoder = nn.LSTM(
             FEATURES, hidden, layers, batch_first=True, dropout=dropout, bidirectional=True
         )
+        if encoder_of is not None and weights is None:
+            trained = convert_to_digital(from_pretrained(encoder_of))
+            encoder.load_state_dict(trained.network.lstm.state_dict())
         network = Transducer(
             encoder,
             nn.LSTM(prediction // 2, prediction, batch_first=True),
@@ -51,7 +60,9 @@ class RNNTSpeechDigits(SpeechModule):
             max_symbols=2,
         )
         super().__init__(network, weights, learning_rate)
-        self.save_hyperparameters(ignore=["weights"])  # a checkpoint brings its own weights
+        self.save_hyperparameters(
+            ignore=["weights", "encoder_of"]
+        )  # a checkpoint brings its own weights
 
 
 @register_model(

@@ -79,7 +79,9 @@ def assign_digital(
     evaluations = options.pop("evaluations", None)
     groups = list(layer_groups(module))
     if not groups:
-        raise ValueError("The module has no analog layer; convert or train it first.")
+        raise ValueError(
+            "The module has no analog layer; call convert_to_analog(module) or train it first."
+        )
     evaluations = 2 * len(groups) + 20 if evaluations is None else evaluations
     _check(target, spare, evaluations, len(groups))
     wanted = DriftOptions(**options)

@@ -78,7 +78,9 @@ def layer_report(
     """
     wanted = DriftOptions(**options)
     if not analog_layers(module):
-        raise ValueError("The module has no analog layer; convert or train it first.")
+        raise ValueError(
+            "The module has no analog layer; call convert_to_analog(module) or train it first."
+        )
     if isinstance(batches, bool) or not isinstance(batches, int) or batches < 1:
         raise ValueError(f"batches is {batches!r}; it must be a whole number from 1 up.")
     time_s = parse_time(time)

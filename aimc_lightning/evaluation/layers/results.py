@@ -170,7 +170,9 @@ class LayerResults:
             time_s, chips = float(first["t_inference_s"]), int(first["chips"])
             return cls(layers, time_s, chips, first["metric"] or None)
         except (KeyError, IndexError, TypeError, ValueError) as error:
-            raise ValueError(f"{path} is not a table of layers: {error!r}.") from None
+            raise ValueError(
+                f"{path} is not a table of layers ({error!r}); give a file that to_csv wrote."
+            ) from None
 
     def to_figure(self) -> Figure:
         """Return a figure: error of the product and, if measured, accuracy lost, per matrix."""

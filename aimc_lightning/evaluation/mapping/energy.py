@@ -133,7 +133,9 @@ def load_constants(name: str | Path) -> Constants:
     try:
         data = yaml.safe_load(path.read_text(encoding="utf-8"))
     except yaml.YAMLError as error:
-        raise ValueError(f"constants {str(path)!r} are not readable YAML: {error}") from error
+        raise ValueError(
+            f"constants {str(path)!r} must be a YAML file, but it cannot be read: {error}"
+        ) from error
     return _constants(path, data)
 
 
@@ -150,8 +152,8 @@ def estimate(layers: Sequence[LayerMapping], constants: Constants) -> Estimate:
     active = [layer for layer in layers if layer.vectors]
     if not active:
         raise ValueError(
-            "no product on tiles was counted, so there is no energy to estimate; give a sample "
-            "input that reaches the analog layers."
+            "no product on tiles was counted, so there is no energy to estimate; give a "
+            "sample_input that reaches the analog layers."
         )
     shares = (_cells_used, _columns_used, _whole_crossbars)
     energies = {

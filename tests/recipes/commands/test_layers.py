@@ -22,13 +22,6 @@ def test_run_gets_table_figure_and_rows(short_run, tmp_path, capsys):
     assert "lost alone" in (tmp_path / "page.html").read_text()
 
 
-def test_help_has_an_example(capsys):
-    with pytest.raises(SystemExit):
-        main(["layers", "--help"])
-    shown = " ".join(capsys.readouterr().out.split())
-    assert "example: aimc-lightning layers runs/resnet8_digits" in shown
-
-
 def test_folder_without_run_is_refused(tmp_path, capsys):
     with pytest.raises(SystemExit):
         main(["layers", str(tmp_path)])

@@ -25,13 +25,6 @@ def test_run_gets_table_figure_and_rows(short_run, tmp_path, capsys):
     assert (run / "sensitivity_rows.csv").read_bytes() == written
 
 
-def test_help_has_an_example(capsys):
-    with pytest.raises(SystemExit):
-        main(["sensitivity", "--help"])
-    shown = " ".join(capsys.readouterr().out.split())
-    assert "example: aimc-lightning sensitivity runs/resnet8_digits" in shown
-
-
 def test_folder_without_run_is_refused(tmp_path, capsys):
     with pytest.raises(SystemExit):
         main(["sensitivity", str(tmp_path)])

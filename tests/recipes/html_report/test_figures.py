@@ -46,7 +46,7 @@ def test_sensitivity_is_sorted_and_lines_without_a_number_are_left_out():
     ]
     axes = sensitivity_figure(rows).axes[0]
     assert [label.get_text() for label in axes.get_yticklabels()] == ["output noise", "read noise"]
-    with pytest.raises(ValueError, match="no line has a name"):
+    with pytest.raises(ValueError, match="no line with name"):
         sensitivity_figure([{"nonideality": "x"}])
 
 

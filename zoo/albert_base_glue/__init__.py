@@ -1,0 +1,1 @@
+"""ALBERT-base for eight tasks of GLUE."""

@@ -1,0 +1,1 @@
+"""BERT-base for eight tasks of GLUE."""

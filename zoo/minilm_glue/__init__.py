@@ -1,0 +1,1 @@
+"""MiniLM, a BERT of six layers, for five tasks of GLUE."""
