@@ -43,10 +43,12 @@ class TileConfig:
     mapping: MappingConfig = field(default_factory=MappingConfig)
     weight_noise: WeightNoiseConfig = field(default_factory=WeightNoiseConfig)
     clip: ClipConfig = field(default_factory=ClipConfig)
-    chip: ChipConfig = field(default_factory=ChipConfig)
+    chip: ChipConfig = None  # type: ignore[assignment]  # a chip once built, as its fields
 
     def __post_init__(self) -> None:
-        """Check the fields."""
+        """Fill in the chip and check the fields."""
+        if self.chip is None:
+            object.__setattr__(self, "chip", ChipConfig())
         hints = get_type_hints(type(self))
         for name, kind in hints.items():
             if not isinstance(getattr(self, name), kind):

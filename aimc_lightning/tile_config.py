@@ -1,7 +1,7 @@
 """Settings of mapping, training noise, clipping and chips. ``None`` or zero is off."""
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal, get_args
 
 from aimc_lightning.checks import check_choice, check_count, check_range
@@ -141,8 +141,8 @@ class ChipConfig:
         'global'
 
     Attributes:
-        device: Memory device.
-        converter: How weights become conductances.
+        device: Memory device; ``None`` stands for ``PCMDevice()``.
+        converter: How weights become conductances; ``None`` stands for ``SinglePair()``.
         chain: ``pair`` keeps both conductances of a pair; ``collapsed`` turns programmed
             conductances back into weights before drift, as IBM/aihwkit does.
         compensation: Drift compensation: ``global``: one factor per tile from a read-out;
@@ -150,13 +150,19 @@ class ChipConfig:
             ``none``.
     """
 
-    device: Device = field(default_factory=PCMDevice)
-    converter: ConductanceConverter = field(default_factory=SinglePair)
+    # No instances as defaults: on a command line their values, as 25 uS, would be handed on to any
+    # other class that is chosen.
+    device: Device = None  # type: ignore[assignment]  # a device once built
+    converter: ConductanceConverter = None  # type: ignore[assignment]  # a converter once built
     chain: Literal["pair", "collapsed"] = "pair"
     compensation: Literal["global", "exact", "column", "none"] = "global"
 
     def __post_init__(self) -> None:
-        """Check the fields."""
+        """Fill in device and converter and check the fields."""
+        if self.device is None:
+            object.__setattr__(self, "device", PCMDevice())
+        if self.converter is None:
+            object.__setattr__(self, "converter", SinglePair())
         check_choice(self, "chain", ("pair", "collapsed"))
         check_choice(self, "compensation", ("global", "exact", "column", "none"))
         if not isinstance(self.device, Device):

@@ -132,7 +132,7 @@ def test_fixed_clipping_at_omega_is_allowed_and_a_value_without_clipping_is_too(
 
 @pytest.mark.parametrize(("build", "message"), [
     (lambda: ChipConfig(device="pcm"), "ChipConfig.device must be a Device, got 'pcm'"),
-    (lambda: ChipConfig(converter=None), "must be a ConductanceConverter, got None"),
+    (lambda: ChipConfig(converter=5), "must be a ConductanceConverter, got 5"),
     (lambda: TileConfig(dac=5), "TileConfig.dac must be a DACConfig, got 5"),
     (lambda: TileConfig.from_dict({"clip": None}), "clip must be a ClipConfig, got None"),
     (lambda: TileConfig().with_values({"adc": DACConfig()}), "TileConfig.adc must be a ADCConfig"),

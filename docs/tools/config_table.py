@@ -102,7 +102,7 @@ def _row(name: str, prefix: str, cls: type, arguments: dict[str, Any], item: Any
         _meanings(cls)[item.name],
         unit,
         RANGES.get(name) or _range(get_type_hints(cls)[item.name], value, accepts),
-        _default(item),
+        _default(item, getattr(cls(**arguments), item.name)),
         SOURCES.get(name) or SOURCES.get(prefix) or _class_source(cls),
     )
 
@@ -131,8 +131,9 @@ def _line(text: str) -> str:
     return " ".join(text.split())
 
 
-def _default(item: "dataclasses.Field[Any]") -> str:
-    value = item.default
+def _default(item: "dataclasses.Field[Any]", built: Any) -> str:  # noqa: ANN401
+    """Return the default as shown; ``built`` is the value in an object with the defaults."""
+    value = built if item.default is None and dataclasses.is_dataclass(built) else item.default
     if item.default_factory is not dataclasses.MISSING:
         value = item.default_factory()
     if value is dataclasses.MISSING:

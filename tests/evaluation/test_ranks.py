@@ -1,11 +1,15 @@
 import hashlib
+import json
 import os
+import subprocess
+import sys
 
 import pytest
 import torch
 from lightning.pytorch import Callback
 from torch.utils.data import DataLoader, DistributedSampler
 
+from aimc_lightning.checkpoint import load_from_checkpoint
 from aimc_lightning.config import InputRangeConfig, TileConfig
 from aimc_lightning.conversion import convert_to_analog
 from aimc_lightning.evaluation import measure
@@ -42,14 +46,13 @@ class _Synced(Toy):
         self.log_dict({"test_loss": loss, "test_acc": accuracy}, sync_dist=True)
 
 
-def _rows(samples, module=None, csv_path=None, **settings):
+def _rows(samples, module=None, csv_path=None, run=None, **settings):
     if module is None:
         module = _Synced()
         module.load_state_dict(toy().state_dict())
         convert_to_analog(module)
-    run = trainer(**settings)
     return evaluate_drift(
-        run,
+        run or trainer(**settings),
         module,
         ToyData(samples=samples),
         ("1s", "1d"),
@@ -71,6 +74,43 @@ def test_two_processes_give_exactly_the_rows_of_one(samples, settings, tmp_path)
     assert len({row.value for row in alone}) == 6
     written = [row for row in RowFile(tmp_path / "rows.csv").rows if row.stage == "hwa"]
     assert sorted(written, key=lambda row: row.key) == sorted(alone, key=lambda row: row.key)
+
+
+_SCRIPT = """
+import json, sys, warnings
+from pathlib import Path
+warnings.simplefilter("ignore")
+from aimc_lightning import AnalogTraining
+from tests.evaluation.test_ranks import _Synced, _rows
+from tests.helpers.toy import NOISY, ToyData, trainer
+
+module = _Synced()
+run = trainer(AnalogTraining(NOISY), epochs=1, strategy="aimc_ddp", devices=2)
+run.fit(module, ToyData())
+run.save_checkpoint(sys.argv[1])
+rows = _rows(61, module=module, run=run)
+if run.is_global_zero:
+    Path(sys.argv[2]).write_text(json.dumps([run.world_size, *map(vars, rows)]))
+"""
+
+
+@pytest.mark.slow
+def test_script_with_aimc_ddp_trains_and_gives_exactly_the_rows_of_one_process(tmp_path, root):
+    (tmp_path / "script.py").write_text(_SCRIPT)
+    # Without the address of a process group that an earlier test has left.
+    environment = {key: value for key, value in os.environ.items() if "MASTER_" not in key}
+    environment |= {"PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"}
+    paths = [str(tmp_path / name) for name in ("script.py", "end.ckpt", "rows.json")]
+    result = subprocess.run(
+        [sys.executable, *paths], cwd=root, env=environment,
+        capture_output=True, text=True, check=False, timeout=300,
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr[-3000:]
+    processes, *shared = json.loads((tmp_path / "rows.json").read_text())
+    assert processes == 2
+    module = load_from_checkpoint(_Synced, tmp_path / "end.ckpt")
+    assert not torch.equal(module.net[0].weight, _Synced().net[0].weight)
+    assert shared == json.loads(json.dumps([vars(row) for row in _rows(61, module=module)]))
 
 
 def test_each_process_measures_its_own_chips(tmp_path, monkeypatch):

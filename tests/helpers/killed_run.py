@@ -66,7 +66,13 @@ def random_points(count: int, seed: int) -> list[Point]:
     return [(draw.choice(HOOKS), draw.choice(inside)) for _ in range(count)]
 
 
-def run(context: BaseContext | None, folder: Path, devices: int, kill: Point | None = None) -> bool:
+def run(
+    context: BaseContext | None,
+    folder: Path,
+    devices: int,
+    kill: Point | None = None,
+    strategy: str = "aimc_ddp_fork",
+) -> bool:
     """Train, from the last checkpoint if there is one, and return whether the run came to its end.
 
     Args:
@@ -75,12 +81,13 @@ def run(context: BaseContext | None, folder: Path, devices: int, kill: Point | N
         folder: Of the checkpoints and, at the end, ``end.pt``.
         devices: 1, or 2 for two more processes.
         kill: Hook and batch, counted over epochs, in which to die.
+        strategy: Strategy of two devices; sharded weights are not averaged (EMA).
     """
     if context is None:
         with contextlib.suppress(ProcessExitedException):
-            train(folder, devices, kill)
+            train(folder, devices, kill, strategy)
     else:
-        process = context.Process(target=train, args=(folder, devices, kill))  # type: ignore[attr-defined]
+        process = context.Process(target=train, args=(folder, devices, kill, strategy))  # type: ignore[attr-defined]
         process.start()
         process.join(120)
         expected = 0 if kill is None else -signal.SIGKILL if devices == 1 else 1
@@ -88,7 +95,7 @@ def run(context: BaseContext | None, folder: Path, devices: int, kill: Point | N
     return (folder / "end.pt").exists()
 
 
-def train(folder: Path, devices: int, kill: Point | None) -> None:
+def train(folder: Path, devices: int, kill: Point | None, strategy: str) -> None:
     """Do what :func:`run` says, in this process."""
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
@@ -97,12 +104,12 @@ def train(folder: Path, devices: int, kill: Point | None) -> None:
     schedule = NoiseSchedule(unit="step", noise_free=1, ramp=6)
     run = trainer(
         AnalogTraining(NOISY, schedule=schedule),
-        EMAWeightAveraging(decay=0.9),
+        *([] if "fsdp" in strategy else [EMAWeightAveraging(decay=0.9)]),
         ModelCheckpoint(folder, filename="{step}", save_top_k=-1, every_n_train_steps=1),
         *([_Kill(*kill)] if kill else []),
         epochs=EPOCHS,
         accumulate_grad_batches=ACCUMULATED,
-        strategy="aimc_ddp_fork" if devices > 1 else "auto",
+        strategy=strategy if devices > 1 else "auto",
         devices=devices,
     )
     module = _Scheduled()
@@ -124,7 +131,6 @@ def end_state(folder: Path) -> dict[str, Any]:
     callbacks = {k: v for k, v in last["callbacks"].items() if not k.startswith("ModelCheckpoint")}
     names = ("state_dict", "optimizer_states", "lr_schedulers", "epoch", "global_step")
     averages = {k: v for k, v in last.items() if k in ("averaging_state", "current_model_state")}
-    assert averages  # Lightning's names
     return {
         "end": torch.load(folder / "end.pt", weights_only=True),
         "callbacks": callbacks,

@@ -134,6 +134,7 @@ def _kill_and_resume(context, folder, devices, points):
     assert killed_run.run(context, folder / "whole", devices)
     expected = killed_run.end_state(folder / "whole")
     assert expected["global_step"] == 9
+    assert {"averaging_state", "current_model_state"} & expected.keys()  # Lightning's names
     for number, point in enumerate(points):
         parts = folder / f"killed {number}"
         assert not killed_run.run(context, parts, devices, kill=point), point
@@ -159,3 +160,21 @@ def test_run_killed_at_ten_random_points_ends_bit_identical(devices, tmp_path):
     points = killed_run.random_points(10, seed=devices)
     assert len(set(points)) == 10
     _kill_and_resume(context, tmp_path, devices, points)
+
+
+@pytest.mark.slow
+def test_run_with_sharded_weights_killed_at_ten_random_points_ends_bit_identical(tmp_path):
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([killed_run.__name__])
+    points = killed_run.random_points(10, seed=3)
+    assert len(set(points)) == 10
+    assert killed_run.run(context, tmp_path / "whole", 2, strategy="aimc_fsdp_fork")
+    expected = killed_run.end_state(tmp_path / "whole")
+    assert expected["global_step"] == 9
+    for number, point in enumerate(points):
+        # Killed once: sharded gradients that are being accumulated are not kept, see above.
+        parts = tmp_path / f"killed {number}"
+        for kill in (point, None):
+            ended = killed_run.run(context, parts, 2, kill=kill, strategy="aimc_fsdp_fork")
+            assert ended == (kill is None), point
+        _assert_equal(expected, killed_run.end_state(parts))
