@@ -38,7 +38,7 @@ def execute(arguments: argparse.Namespace) -> None:
     print(shtab.complete(parser, arguments.shell))
 
 
-class _MadeError(Exception):
+class _Made(Exception):
     """Carries the parsers of Lightning's commands out of its constructor."""
 
 
@@ -46,15 +46,18 @@ class _Parsers(AimcCLI):
     """Makes the parsers, and neither parses nor runs anything."""
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:  # noqa: ANN401
-        raise _MadeError(self._subcommand_parsers)
+        raise _Made(self._subcommand_parsers)
 
 
 def _lightning_parsers() -> dict[str, argparse.ArgumentParser]:
     try:
         _Parsers([])
-    except _MadeError as made:
+    except _Made as made:
         return made.args[0]
-    raise AssertionError("LightningCLI parses its arguments in its constructor")
+    raise RuntimeError(
+        "LightningCLI must parse its arguments in its constructor for 'completion' to find the "
+        "options of its commands; use a version of lightning that constraints.txt names."
+    )
 
 
 def _add_options(parser: argparse.ArgumentParser, lightning: argparse.ArgumentParser) -> None:
