@@ -1,7 +1,6 @@
 """What each combination of a Trainer's settings does, and the record that docs/lightning.md shows.
 
-``python -m tests.helpers.matrix 0 4`` runs the first quarter of the combinations and writes what
-they did to the record.
+``python -m tests.helpers.matrix 0 4`` runs a quarter of the combinations and updates the record.
 """
 
 import csv
@@ -253,8 +252,10 @@ def run(combination: Combination, folder: Path) -> Outcome:
     """
     forks = combination.strategy.endswith("fork")
     folder.mkdir(exist_ok=True)
-    late = combination.ema and combination.layers == "setup"
-    if forks or late or combination.strategy == "aimc_fsdp":  # stages behind a refused fit need it
+    late = combination.layers == "setup" and (combination.ema or forks)
+    whole = combination.ema and combination.strategy == "aimc_fsdp"
+    # Where fit is refused, the stages behind it need a checkpoint of another run.
+    if late or whole or combination.strategy == "ddp_fork":
         one = combination._replace(callback=True, strategy="auto", processes=1, ema=False)
         run(one, folder / "one")
         (folder / "one" / "fit").rename(folder / "reference")
@@ -262,9 +263,7 @@ def run(combination: Combination, folder: Path) -> Outcome:
         _process(0, combination, folder, None)  # a forked process must not fork
     else:
         arguments = (combination, folder, find_free_network_port())
-        torch.multiprocessing.start_processes(
-            _process, args=arguments, nprocs=2, start_method="fork"
-        )
+        torch.multiprocessing.start_processes(_process, arguments, 2, start_method="fork")
     first, *others = [json.loads(path.read_text()) for path in folder.glob("rank*.json")]
     assert all(other == first for other in others), others
     return first
