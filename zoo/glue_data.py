@@ -144,7 +144,10 @@ class GlueData(LightningDataModule):
         part = "train" if stage in ("fit", "validate") else "test"
         if part in self.samples:
             return
-        tokenizer = load_pretrained(AutoTokenizer, self.tokenizer)
+        # The choice matters only to decoding; transformers 4.44 warns if it is left open.
+        tokenizer = load_pretrained(
+            AutoTokenizer, self.tokenizer, clean_up_tokenization_spaces=False
+        )
         self.pad = tokenizer.pad_token_id
         splits = ("train",) if part == "train" else TASKS[self.task].test_splits
         samples = [sample for split in splits for sample in self._read(tokenizer, split)]

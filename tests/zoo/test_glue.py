@@ -1,3 +1,5 @@
+from types import SimpleNamespace
+
 import pytest
 import torch
 
@@ -210,7 +212,7 @@ def test_installed_package_stands_in_for_the_hub(monkeypatch, tmp_path):
 
     _module().network.save_pretrained(tmp_path)
     monkeypatch.setattr(glue, "find_spec", lambda package: package)
-    monkeypatch.setattr(glue.importlib, "import_module", lambda package: Package)
+    monkeypatch.setattr(glue, "importlib", SimpleNamespace(import_module=lambda package: Package))
     name = "sentence-transformers/all-MiniLM-L6-v2"
     network = load_pretrained(AutoModelForSequenceClassification, name, num_labels=2)
     assert network.config.hidden_size == 16
