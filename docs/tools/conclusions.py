@@ -42,9 +42,8 @@ def page(root: Path) -> str:
         path.name.removesuffix(".spared.json"): json.loads(path.read_text(encoding="utf-8"))
         for path in sorted(root.glob("benchmarks/conclusions/*.spared.json"))
     }
-    return "\n\n".join(
-        [_INTRODUCTION, _equal_errors(found), _tolerances(found), _spared(spared), ""]
-    )
+    parts = [_INTRODUCTION, _equal_errors(found), _tolerances(found)]
+    return "\n\n".join([*parts, *([_spared(spared)] if spared else []), ""])
 
 
 def loss(rows: Rows, group: str) -> float:
