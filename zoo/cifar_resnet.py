@@ -1,7 +1,11 @@
-"""Residual networks for CIFAR-10 with shortcuts that have no weights."""
+"""Residual networks for CIFAR-10 with shortcuts that have no weights, and their classifier."""
+
+from typing import ClassVar
 
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from aimc_lightning.zoo.classifier import ImageClassifier
 
 
 class CifarResNet(nn.Module):
@@ -61,3 +65,29 @@ def _stage(in_channels: int, out_channels: int, blocks: int) -> nn.Sequential:
     first = ResidualBlock(in_channels, out_channels)
     rest = [ResidualBlock(out_channels, out_channels) for _ in range(blocks - 1)]
     return nn.Sequential(first, *rest)
+
+
+class CifarResNetClassifier(ImageClassifier):
+    """Classifier of CIFAR-10 images; a subclass says how deep its network is.
+
+    Attributes:
+        blocks: Residual blocks in each stage.
+    """
+
+    blocks: ClassVar[int]
+
+    def __init__(
+        self,
+        weights: str | None = None,
+        label_smoothing: float = 0.0,
+        learning_rate: float = 0.05,
+    ) -> None:
+        """Build the network.
+
+        Args:
+            weights: Safetensors file of trained digital weights; None draws new ones.
+            label_smoothing: Share of the target spread over all classes, 0 to below 1.
+            learning_rate: Of SGD; only used when the command line names no other optimizer.
+        """
+        super().__init__(CifarResNet(self.blocks), 10, weights, label_smoothing, learning_rate)
+        self.save_hyperparameters(ignore=["weights"])  # a checkpoint brings its own weights

@@ -2,29 +2,14 @@
 
 from typing import Any
 
-from aimc_lightning.zoo.cifar_resnet import CifarResNet
-from aimc_lightning.zoo.classifier import ImageClassifier
+from aimc_lightning.zoo.cifar_resnet import CifarResNetClassifier
 from aimc_lightning.zoo.registry import register_model
 
 
-class ResNet20Cifar10(ImageClassifier):
+class ResNet20Cifar10(CifarResNetClassifier):
     """ResNet-20: three stages of three residual blocks; see ``CifarResNet``."""
 
-    def __init__(
-        self,
-        weights: str | None = None,
-        label_smoothing: float = 0.0,
-        learning_rate: float = 0.05,
-    ) -> None:
-        """Build the network.
-
-        Args:
-            weights: Safetensors file of trained digital weights; None draws new ones.
-            label_smoothing: Share of the target spread over all classes, 0 to below 1.
-            learning_rate: Of SGD; only used when the command line names no other optimizer.
-        """
-        super().__init__(CifarResNet(3), 10, weights, label_smoothing, learning_rate)
-        self.save_hyperparameters(ignore=["weights"])  # a checkpoint brings its own weights
+    blocks = 3
 
 
 @register_model(
