@@ -16,6 +16,7 @@ if __name__ == "__main__":
     restart_with_kept_memory()
 
 import torch
+from lightning.pytorch import Trainer
 from measure import interleaved
 
 from aimc_lightning import evaluate_drift, program_, set_time_
@@ -36,10 +37,10 @@ def main() -> None:
     recipe = Recipe("resnet32_cifar10", data_dir=arguments.data)
     with tempfile.TemporaryDirectory() as folder:
         module, data = mapped_model(recipe, Path(folder))
-        trainer = recipe.build(
-            "drift", Path(folder), logger=False, enable_checkpointing=False,
+        trainer = Trainer(
+            accelerator="cpu", logger=False, enable_checkpointing=False,
             enable_progress_bar=False, limit_test_batches=arguments.batches,
-        ).trainer  # fmt: skip
+        )  # fmt: skip
         module.eval()
         data.prepare_data()
         data.setup("test")
