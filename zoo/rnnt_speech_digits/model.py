@@ -17,7 +17,7 @@ SYMBOLS = 11  # blank and ten digits
 class RNNTSpeechDigits(SpeechModule):
     """Recogniser of digit strings; see :class:`~aimc_lightning.zoo.speech.SpeechModule`.
 
-    The digits are taken greedily, at most two from one frame of 50 ms.
+    Beam search keeps four texts and takes at most one digit from a frame of 50 ms.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class RNNTSpeechDigits(SpeechModule):
             joint,
             SYMBOLS,
             dropout=dropout,
-            max_symbols=2,
+            max_symbols=1,
         )
         super().__init__(network, weights, learning_rate)
         self.save_hyperparameters(
