@@ -19,6 +19,11 @@ def pytest_configure(config: pytest.Config) -> None:
     torch.set_num_threads(1)  # small tensors; and results do not depend on the machine's cores
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    # Compiled modules start threads of autograd; after that torch cannot train in forked processes.
+    items.sort(key=lambda item: item.path.name == "test_compile.py")
+
+
 @pytest.fixture
 def root() -> Path:
     """Folder of the repository."""
