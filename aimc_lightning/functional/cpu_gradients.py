@@ -147,3 +147,82 @@ def leave_backward(
             total += more
             outside += beyond
         sums[2 * block], sums[2 * block + 1] = total, outside
+
+
+@njit(nogil=True, fastmath={"reassoc", "nsz"})
+def _dot(a: Array, b: Array) -> float:
+    total = _F32(0)
+    for i in range(a.size):
+        total += a[i] * b[i]
+    return total
+
+
+@part
+def _count_outside(x: Array, inverse: float) -> int:
+    outside = 0
+    for i in range(x.size):
+        outside += 1 if abs(x[i] * inverse) >= _F32(1) else 0
+    return outside
+
+
+@kernel
+def count_outside(
+    x: Array, blocks: Blocks, inverse_range: float, counts: Array, first: int, last: int
+) -> None:
+    """Write per block how many inputs are on or beyond the range.
+
+    Args:
+        x: Inputs in rows, as they lie outside of the tile.
+        blocks: Blocks of the inputs, each place of one row.
+        inverse_range: Reciprocal of the input range.
+        counts: Shape ``(blocks,)``.
+        first: First block.
+        last: First block not to be written.
+    """
+    inverse = _F32(inverse_range)
+    for block in range(first, last):
+        _, count, sample, _ = span(blocks, block)
+        outside = 0
+        for start in range(sample * blocks.stride, (sample + count) * blocks.stride, blocks.stride):
+            outside += _count_outside(x[start : start + blocks.channels], inverse)
+        counts[block] = outside
+
+
+@kernel
+def widen_by_few(
+    x: Array,
+    blocks: Blocks,
+    grad_rows: Array,
+    columns: Array,
+    inverse_range: float,
+    sums: Array,
+    first: int,
+    last: int,
+) -> None:
+    """Write per block the sum of the gradients that widen the range, from the clipped inputs alone.
+
+    Args:
+        x: Inputs in rows, as they lie outside of the tile.
+        blocks: Blocks of the inputs, each place of one row.
+        grad_rows: Gradient of the product, in rows.
+        columns: Weights, those of each input one behind the other.
+        inverse_range: Reciprocal of the input range.
+        sums: Shape ``(blocks,)``.
+        first: First block.
+        last: First block not to be written.
+    """
+    inverse = _F32(inverse_range)
+    channels = blocks.channels
+    outputs = columns.size // channels
+    for block in range(first, last):
+        row, count, sample, _ = span(blocks, block)
+        total = 0.0
+        for line in range(count):
+            start = (sample + line) * blocks.stride
+            grad = grad_rows[(row + line) * outputs : (row + line + 1) * outputs]
+            for i in range(channels):
+                relative = x[start + i] * inverse
+                if abs(relative) >= _F32(1):
+                    incoming = _dot(grad, columns[i * outputs : (i + 1) * outputs])
+                    total += min(clip(relative, _F32(1)) * incoming, _F32(0))
+        sums[block] = total
