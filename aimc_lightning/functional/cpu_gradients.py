@@ -11,6 +11,7 @@ from aimc_lightning.functional.cpu_transpose import transpose
 Array = np.ndarray
 
 _F32 = np.float32
+TRANSPOSED = 32  # inputs whose weights are transposed in one piece
 
 
 @part
@@ -157,35 +158,21 @@ def _dot(a: Array, b: Array) -> float:
     return total
 
 
-@part
-def _count_outside(x: Array, inverse: float) -> int:
-    outside = 0
-    for i in range(x.size):
-        outside += 1 if abs(x[i] * inverse) >= _F32(1) else 0
-    return outside
-
-
 @kernel
-def count_outside(
-    x: Array, blocks: Blocks, inverse_range: float, counts: Array, first: int, last: int
-) -> None:
-    """Write per block how many inputs are on or beyond the range.
+def transpose_weights(weight: Array, columns: int, target: Array, first: int, last: int) -> None:
+    """Write weights by inputs instead of outputs.
 
     Args:
-        x: Inputs in rows, as they lie outside of the tile.
-        blocks: Blocks of the inputs, each place of one row.
-        inverse_range: Reciprocal of the input range.
-        counts: Shape ``(blocks,)``.
-        first: First block.
+        weight: ``(out, columns)``, flat.
+        columns: Number of inputs.
+        target: ``(columns, out)``, flat.
+        first: First block of ``TRANSPOSED`` inputs.
         last: First block not to be written.
     """
-    inverse = _F32(inverse_range)
-    for block in range(first, last):
-        _, count, sample, _ = span(blocks, block)
-        outside = 0
-        for start in range(sample * blocks.stride, (sample + count) * blocks.stride, blocks.stride):
-            outside += _count_outside(x[start : start + blocks.channels], inverse)
-        counts[block] = outside
+    rows = weight.size // columns
+    for start in range(first * TRANSPOSED, min(last * TRANSPOSED, columns), TRANSPOSED):
+        count = min(TRANSPOSED, columns - start)
+        transpose(weight[start:], rows, count, columns, target[start * rows :], rows)
 
 
 @kernel
@@ -194,35 +181,38 @@ def widen_by_few(
     blocks: Blocks,
     grad_rows: Array,
     columns: Array,
-    inverse_range: float,
+    numbers: tuple[float, int],
     sums: Array,
     first: int,
     last: int,
 ) -> None:
-    """Write per block the sum of the gradients that widen the range, from the clipped inputs alone.
+    """Write what the input range learns from, computed for the clipped inputs alone.
 
     Args:
         x: Inputs in rows, as they lie outside of the tile.
         blocks: Blocks of the inputs, each place of one row.
         grad_rows: Gradient of the product, in rows.
-        columns: Weights, those of each input one behind the other.
-        inverse_range: Reciprocal of the input range.
-        sums: Shape ``(blocks,)``.
+        columns: Weights, ``(in, out)``.
+        numbers: Reciprocal of the input range, and the most clipped inputs of a block.
+        sums: Per block, shape ``(blocks, 2)``, as of ``leave_backward``; the second is NaN if there
+            are more clipped inputs.
         first: First block.
         last: First block not to be written.
     """
-    inverse = _F32(inverse_range)
+    inverse, most = _F32(numbers[0]), numbers[1]
     channels = blocks.channels
     outputs = columns.size // channels
     for block in range(first, last):
         row, count, sample, _ = span(blocks, block)
-        total = 0.0
+        total, outside = 0.0, 0
         for line in range(count):
             start = (sample + line) * blocks.stride
             grad = grad_rows[(row + line) * outputs : (row + line + 1) * outputs]
             for i in range(channels):
                 relative = x[start + i] * inverse
                 if abs(relative) >= _F32(1):
-                    incoming = _dot(grad, columns[i * outputs : (i + 1) * outputs])
-                    total += min(clip(relative, _F32(1)) * incoming, _F32(0))
-        sums[block] = total
+                    outside += 1
+                    if outside <= most:
+                        incoming = _dot(grad, columns[i * outputs : (i + 1) * outputs])
+                        total += min(clip(relative, _F32(1)) * incoming, _F32(0))
+        sums[2 * block], sums[2 * block + 1] = total, (outside if outside <= most else np.nan)

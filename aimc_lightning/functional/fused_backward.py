@@ -7,9 +7,10 @@ import torch
 from torch import Tensor
 
 from aimc_lightning.functional.cpu_gradients import (
-    count_outside,
+    TRANSPOSED,
     enter_backward,
     leave_backward,
+    transpose_weights,
     widen_by_few,
 )
 from aimc_lightning.functional.cpu_jit import run_in_threads
@@ -96,24 +97,23 @@ def _sums_of_few(
         The two sums of ``leave_backward``, or ``None`` if the inputs are too many.
     """
     blocks = inputs.blocks
-    sums = torch.empty(2, blocks.number, dtype=torch.float64)
-    x, widening, counts = flat_array(inputs.flat), flat_array(sums[0]), flat_array(sums[1])
+    columns = torch.empty(weight.shape[1], weight.shape[0])
+    by_outputs, by_inputs = flat_array(weight.contiguous()), flat_array(columns)
     run_in_threads(
-        lambda first, last: count_outside(x, blocks, inverse_range, counts, first, last),
+        lambda first, last: transpose_weights(by_outputs, len(columns), by_inputs, first, last),
+        -(-len(columns) // TRANSPOSED),
+        columns.numel(),
+    )
+    sums = torch.empty(blocks.number, 2, dtype=torch.float64)
+    x, gradient, out = flat_array(inputs.flat), flat_array(grad), flat_array(sums)
+    numbers = inverse_range, blocks.run * blocks.channels // _FEW
+    run_in_threads(
+        lambda first, last: widen_by_few(x, blocks, gradient, by_inputs, numbers, out, first, last),
         blocks.number,
         blocks.elements,
     )
-    if sums[1].sum() * _FEW > blocks.elements:
-        return None
-    gradient, columns = flat_array(grad), flat_array(weight.t().contiguous())
-    run_in_threads(
-        lambda first, last: widen_by_few(
-            x, blocks, gradient, columns, inverse_range, widening, first, last
-        ),
-        blocks.number,
-        blocks.elements,
-    )
-    return sums.sum(1).float()
+    found = sums.sum(0).float()
+    return None if found[1].isnan() else found
 
 
 def _enter(

@@ -141,7 +141,10 @@ def test_kernels_give_no_gradient_to_frozen_tensors(name, frozen):
         y = twins.forward(True, leaves)
         y.backward(_output_gradient(y))
     for index, (ours, other) in enumerate(zip(part, whole, strict=True)):
-        assert ours.grad is None if index == frozen else torch.equal(ours.grad, other.grad)
+        if index == frozen:
+            assert ours.grad is None
+        else:  # without the gradient of the inputs, that of the range is added up otherwise
+            torch.testing.assert_close(ours.grad, other.grad, rtol=1e-5, atol=1e-6)
 
 
 @every_product
