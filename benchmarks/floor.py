@@ -1,9 +1,9 @@
 """The least time that the simulated hardware can take, from operations, bytes and measured rates.
 
-``python benchmarks/floor.py``, to be run behind ``run.py``, counts what the model adds to a plain step (products with |W|, random
-numbers, bytes through the converters), measures how fast this machine does each of them alone, and
-writes the least ratio to plain torch into ``results.json``. Products are taken at the speed of
-bfloat16, each byte is moved once, and nothing is called for free: what is left between floor and
+``python benchmarks/floor.py``, behind ``run.py``, counts what the model adds to a plain step
+(products with |W|, random numbers, bytes through the converters), measures how fast this machine
+does each of them alone, and writes the least ratio to plain torch into ``results.json``. Products
+are taken at the speed of bfloat16 and each byte is moved once: what is left between floor and
 measurement are calls, cache misses and work that does not vectorise.
 """
 
