@@ -1,6 +1,6 @@
 """What a conversion did, layer by layer."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 
 @dataclass(frozen=True)
@@ -38,10 +38,10 @@ class ConversionReport:
         return sum(row.tiles for row in self.converted)
 
     def __str__(self) -> str:
-        """Return a table of all layers."""
+        """Return a table of all layers; those of one class kept for one reason share a line."""
         if self.already:
             return "The model was analog already; nothing was done."
-        rows = [*self.converted, *self.kept]
+        rows = [*self.converted, *_together(self.kept)]
         width = max((len(row.name or _ROOT) for row in rows), default=0)
         kind = max((len(row.type) for row in rows), default=0)
         lines = [f"{row.name or _ROOT:<{width}}  {row.type:<{kind}}  {_fate(row)}" for row in rows]
@@ -54,6 +54,21 @@ class ConversionReport:
 
 
 _ROOT = "(the model itself)"
+_ALONE = 3  # lines that are alike and still named each
+
+
+def _together(kept: list[LayerReport]) -> list[LayerReport]:
+    """Return one line for many layers of a class that were kept for the same reason."""
+    alike: dict[tuple[str, str], list[LayerReport]] = {}
+    for row in kept:
+        alike.setdefault((row.type, row.reason), []).append(row)
+    rows = []
+    for found in alike.values():
+        if len(found) <= _ALONE:
+            rows += found
+        else:
+            rows.append(replace(found[0], name=f"{found[0].name} and {len(found) - 1} more"))
+    return rows
 
 
 def _fate(row: LayerReport) -> str:

@@ -2,8 +2,9 @@
 
 ``python benchmarks/conclusions.py ENTRY`` raises each nonideality of a shipped network until it is
 no longer tolerated and keeps the tolerances as ``conclusions/<entry>.csv`` beside this file. With
-``--spare`` it looks for the fewest layers to spare from device noise for 99 % after a year, and
-keeps them as ``conclusions/<entry>.spared.json``. With ``--rows`` an interrupted search goes on
+``--spare X`` it looks for the fewest layers to spare from device noise for 99 % after a year, on
+devices with X times the standard programming noise (the networks that ship need no sparing at 1),
+and keeps them as ``conclusions/<entry>.spared.json``. With ``--rows`` an interrupted search goes on
 where it stopped. ``make docs`` makes the page from these files.
 """
 
@@ -13,7 +14,10 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from lightning.pytorch import LightningDataModule, LightningModule, Trainer
+
 from aimc_lightning import assign_digital, from_pretrained, sensitivity
+from aimc_lightning.evaluation.nonidealities import NONIDEALITIES, changed_config
 from aimc_lightning.recipes.overview import overview
 from aimc_lightning.recipes.recipe import Recipe
 from aimc_lightning.zoo.registry import get_entry
@@ -30,7 +34,10 @@ def main() -> None:
     parser.add_argument("--chips", type=int, default=5, help="chips at each point")
     parser.add_argument("--tolerance", type=float, default=0.2, help="width of a search's end")
     parser.add_argument("--batches", type=int, help="test batches; without it, all")
-    parser.add_argument("--spare", action="store_true", help="look for layers to spare instead")
+    parser.add_argument(
+        "--spare", type=float, metavar="X",
+        help="look for layers to spare instead, at X times the programming noise",
+    )  # fmt: skip
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         for name in arguments.entries:
@@ -45,7 +52,7 @@ def _measure(name: str, arguments: argparse.Namespace, rows: Path) -> None:
         "drift", rows, logger=False, enable_checkpointing=False, enable_progress_bar=False, **limit
     )
     rows.mkdir(exist_ok=True, parents=True)
-    kind = ".spared" if arguments.spare else ""
+    kind = "" if arguments.spare is None else f".spared{arguments.spare:g}"
     options: dict[str, Any] = {
         "metric": entry.metric,
         "chance": entry.chance,
@@ -54,24 +61,36 @@ def _measure(name: str, arguments: argparse.Namespace, rows: Path) -> None:
         "progress": False,
     }
     parts = cli.trainer, from_pretrained(name), cli.datamodule
-    if arguments.spare:
-        spared = assign_digital(
-            *parts, 0.99, "1y", arguments.chips, spare="device_noise", **options
-        )
-        outcome = {
-            "layers": spared.names,
-            "share": spared.share,
-            "before": spared.scores[()] if spared.scores else None,
-            "after": spared.a_star,
-            "sets": spared.evaluations,
-            "chips": arguments.chips,
-        }
-        (_FOLDER / f"{name}.spared.json").write_text(json.dumps(outcome, indent=1) + "\n")
-        print(name, spared, sep="\n", flush=True)
+    if arguments.spare is not None:
+        _spare(name, parts, arguments.spare, arguments.chips, options)
         return
     found = sensitivity(*parts, "1h", arguments.chips, tolerance=arguments.tolerance, **options)
     found.to_csv(_FOLDER / f"{name}.csv")
     print(name, found, sep="\n", flush=True)
+
+
+def _spare(
+    name: str,
+    parts: tuple[Trainer, LightningModule, LightningDataModule],
+    noise: float,
+    chips: int,
+    options: dict[str, Any],
+) -> None:
+    """Look for layers to spare and write what was found."""
+    raised = NONIDEALITIES["programming_noise"]
+    with changed_config(parts[1], lambda config: raised.apply(config, noise)):
+        spared = assign_digital(*parts, 0.99, "1y", chips, spare="device_noise", **options)
+    outcome = {
+        "noise": noise,
+        "layers": spared.names,
+        "share": spared.share,
+        "before": spared.scores[()] if spared.scores else None,
+        "after": spared.a_star,
+        "sets": spared.evaluations,
+        "chips": chips,
+    }
+    (_FOLDER / f"{name}.spared.json").write_text(json.dumps(outcome, indent=1) + "\n")
+    print(name, spared, sep="\n", flush=True)
 
 
 if __name__ == "__main__":

@@ -19,6 +19,16 @@ def pytest_configure(config: pytest.Config) -> None:
     torch.set_num_threads(1)  # small tensors; and results do not depend on the machine's cores
 
 
+#: Sharded and compiled modules start threads of autograd, after which torch cannot train in forked
+#: processes; so these come last.
+_LAST = ["test_fsdp.py", "test_compile.py"]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    places = {name: place for place, name in enumerate(_LAST, 1)}
+    items.sort(key=lambda item: places.get(item.path.name, 0))
+
+
 @pytest.fixture
 def root() -> Path:
     """Folder of the repository."""

@@ -42,10 +42,20 @@ class CifarResNet(nn.Module):
 class ResidualBlock(nn.Module):
     """Two convolutions and a shortcut without weights."""
 
-    def __init__(self, in_channels: int, out_channels: int) -> None:
+    def __init__(self, in_channels: int, out_channels: int, *, centred: bool = True) -> None:
+        """Build the block.
+
+        Args:
+            in_channels: Channels of the input.
+            out_channels: Channels of the output; more of them halve height and width.
+            centred: Whether the shortcut puts new channels on both sides of the old ones, as the
+                public weights want it, or all behind them.
+        """
         super().__init__()
         self.stride = 1 if in_channels == out_channels else 2
-        self.new_channels = (out_channels - in_channels) // 2  # before and after the old ones
+        new = out_channels - in_channels
+        before = new // 2 if centred else 0
+        self.new_channels = before, new - before
         self.conv1 = nn.Conv2d(
             in_channels, out_channels, 3, stride=self.stride, padding=1, bias=False
         )
@@ -57,7 +67,7 @@ class ResidualBlock(nn.Module):
         """Return the block's output; height and width are halved where channels are added."""
         y = self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x)))))
         shortcut = x[:, :, :: self.stride, :: self.stride]
-        return F.relu(y + F.pad(shortcut, (0, 0, 0, 0, self.new_channels, self.new_channels)))
+        return F.relu(y + F.pad(shortcut, (0, 0, 0, 0, *self.new_channels)))
 
 
 def _stage(in_channels: int, out_channels: int, blocks: int) -> nn.Sequential:

@@ -11,6 +11,7 @@ from aimc_lightning.functional.cpu_transpose import transpose
 Array = np.ndarray
 
 _F32 = np.float32
+TRANSPOSED = 32  # inputs whose weights are transposed in one piece
 
 
 @part
@@ -147,3 +148,71 @@ def leave_backward(
             total += more
             outside += beyond
         sums[2 * block], sums[2 * block + 1] = total, outside
+
+
+@njit(nogil=True, fastmath={"reassoc", "nsz"})
+def _dot(a: Array, b: Array) -> float:
+    total = _F32(0)
+    for i in range(a.size):
+        total += a[i] * b[i]
+    return total
+
+
+@kernel
+def transpose_weights(weight: Array, columns: int, target: Array, first: int, last: int) -> None:
+    """Write weights by inputs instead of outputs.
+
+    Args:
+        weight: ``(out, columns)``, flat.
+        columns: Number of inputs.
+        target: ``(columns, out)``, flat.
+        first: First block of ``TRANSPOSED`` inputs.
+        last: First block not to be written.
+    """
+    rows = weight.size // columns
+    for start in range(first * TRANSPOSED, min(last * TRANSPOSED, columns), TRANSPOSED):
+        count = min(TRANSPOSED, columns - start)
+        transpose(weight[start:], rows, count, columns, target[start * rows :], rows)
+
+
+@kernel
+def widen_by_few(
+    x: Array,
+    blocks: Blocks,
+    grad_rows: Array,
+    columns: Array,
+    numbers: tuple[float, int],
+    sums: Array,
+    first: int,
+    last: int,
+) -> None:
+    """Write what the input range learns from, computed for the clipped inputs alone.
+
+    Args:
+        x: Inputs in rows, as they lie outside of the tile.
+        blocks: Blocks of the inputs, each place of one row.
+        grad_rows: Gradient of the product, in rows.
+        columns: Weights, ``(in, out)``.
+        numbers: Reciprocal of the input range, and the most clipped inputs of a block.
+        sums: Per block, shape ``(blocks, 2)``, as of ``leave_backward``; the second is NaN if there
+            are more clipped inputs.
+        first: First block.
+        last: First block not to be written.
+    """
+    inverse, most = _F32(numbers[0]), numbers[1]
+    channels = blocks.channels
+    outputs = columns.size // channels
+    for block in range(first, last):
+        row, count, sample, _ = span(blocks, block)
+        total, outside = 0.0, 0
+        for line in range(count):
+            start = (sample + line) * blocks.stride
+            grad = grad_rows[(row + line) * outputs : (row + line + 1) * outputs]
+            for i in range(channels):
+                relative = x[start + i] * inverse
+                if abs(relative) >= _F32(1):
+                    outside += 1
+                    if outside <= most:
+                        incoming = _dot(grad, columns[i * outputs : (i + 1) * outputs])
+                        total += min(clip(relative, _F32(1)) * incoming, _F32(0))
+        sums[2 * block], sums[2 * block + 1] = total, (outside if outside <= most else np.nan)

@@ -6,7 +6,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from aimc_lightning.functional.cpu_gradients import enter_backward, leave_backward
+from aimc_lightning.functional.cpu_gradients import (
+    TRANSPOSED,
+    enter_backward,
+    leave_backward,
+    transpose_weights,
+    widen_by_few,
+)
 from aimc_lightning.functional.cpu_jit import run_in_threads
 from aimc_lightning.functional.cpu_layout import Border, border, dense, flat_array
 from aimc_lightning.functional.cpu_product import RowProduct
@@ -14,7 +20,7 @@ from aimc_lightning.functional.crossbar import Periphery
 from aimc_lightning.functional.fused import FusedOutput
 from aimc_lightning.functional.product import LinearProduct, Product
 
-_FEW = 64  # one clipped input in so many: gathering their columns still pays
+_FEW = 16  # one clipped input in so many: products with their columns alone still pay
 
 
 class FusedGradients(NamedTuple):
@@ -64,7 +70,7 @@ def fused_backward(
     assert dac_codes is not None
     sums = None
     if needs[1] and not needs[0] and isinstance(product, LinearProduct):
-        sums = _sums_of_few(x.reshape(-1, x.shape[-1]) * inverse_range, grad, weight)
+        sums = _sums_of_few(border(x, product), grad, weight, inverse_range)
     of_inputs = needs[0] or (needs[1] and sums is None)
     grad_rows, grad_w = rows.backward(grad, dac_codes.float(), weight, (of_inputs, needs[2]))
     grad_x = None
@@ -74,25 +80,40 @@ def fused_backward(
     return FusedGradients(grad_x, grad_w, per_output, widening, outside)
 
 
-def _sums_of_few(relative: Tensor, grad: Tensor, weight: Tensor) -> Tensor | None:
+def _sums_of_few(
+    inputs: Border, grad: Tensor, weight: Tensor, inverse_range: float
+) -> Tensor | None:
     """Return what the range learns from, for inputs whose gradient nobody asks for.
 
     Only inputs on or beyond the range count, which are few, so the whole product would be wasted.
 
     Args:
-        relative: Inputs in units of the range, ``(rows, in)``.
+        inputs: Inputs, in rows.
         grad: Gradient of the product, ``(rows, out)``.
         weight: Normalised weights, ``(out, in)``.
+        inverse_range: Reciprocal of the input range.
 
     Returns:
         The two sums of ``leave_backward``, or ``None`` if the inputs are too many.
     """
-    row, column = (relative.abs() >= 1).nonzero(as_tuple=True)
-    if len(row) * _FEW > relative.numel():
-        return None
-    incoming = (grad[row] * weight.t()[column]).sum(1)
-    widening = (relative[row, column].sign() * incoming).clamp(max=0).sum()
-    return torch.stack((widening, widening.new_tensor(float(len(row)))))
+    blocks = inputs.blocks
+    columns = torch.empty(weight.shape[1], weight.shape[0])
+    by_outputs, by_inputs = flat_array(weight.contiguous()), flat_array(columns)
+    run_in_threads(
+        lambda first, last: transpose_weights(by_outputs, len(columns), by_inputs, first, last),
+        -(-len(columns) // TRANSPOSED),
+        columns.numel(),
+    )
+    sums = torch.empty(blocks.number, 2, dtype=torch.float64)
+    x, gradient, out = flat_array(inputs.flat), flat_array(grad), flat_array(sums)
+    numbers = inverse_range, blocks.run * blocks.channels // _FEW
+    run_in_threads(
+        lambda first, last: widen_by_few(x, blocks, gradient, by_inputs, numbers, out, first, last),
+        blocks.number,
+        blocks.elements,
+    )
+    found = sums.sum(0).float()
+    return None if found[1].isnan() else found
 
 
 def _enter(

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from aimc_lightning.config import TileConfig
 from aimc_lightning.functional.product import ConvProduct, LinearProduct
 from aimc_lightning.nn.base import adopt
-from aimc_lightning.tiles.array import TileArray
+from aimc_lightning.tiles.array import TileArray, added
 from aimc_lightning.tiles.mapping import split_channels, split_sizes
 
 Conv = nn.Conv1d | nn.Conv2d | nn.Conv3d
@@ -69,7 +69,7 @@ def _forward(layer: Conv, x: Tensor) -> Tensor:
         product = ConvProduct(layer.stride, padding, layer.dilation, layer.groups)
         y = array(x, layer.weight, product)
     if layer.bias is not None:
-        y = y + layer.bias.to(y.dtype).view(-1, *(1,) * space)
+        y = added(y, layer.bias.to(y.dtype).view(-1, *(1,) * space))
     return y if batched else y.squeeze(0)
 
 

@@ -5,7 +5,7 @@ from torch import Tensor, nn
 from aimc_lightning.config import TileConfig
 from aimc_lightning.functional.product import LinearProduct
 from aimc_lightning.nn.base import adopt
-from aimc_lightning.tiles.array import TileArray
+from aimc_lightning.tiles.array import TileArray, added
 
 
 class AnalogLinear(nn.Linear):
@@ -54,4 +54,4 @@ class AnalogLinear(nn.Linear):
         if self.analog.bypass:
             return super().forward(input)
         y = self.analog(input, self.weight, LinearProduct())
-        return y if self.bias is None else y + self.bias.to(y.dtype)
+        return y if self.bias is None else added(y, self.bias.to(y.dtype))

@@ -12,6 +12,12 @@ from aimc_lightning.tiles.mapping import split_sizes
 from aimc_lightning.tiles.tile import AnalogTile, build_periphery
 
 
+def added(y: Tensor, term: Tensor) -> Tensor:
+    """Return the sum, in the memory of ``y`` where no gradient follows: new memory costs more."""
+    follows = torch.is_grad_enabled() and (y.requires_grad or term.requires_grad)
+    return y + term if follows else y.add_(term)
+
+
 class TileArray(nn.Module):
     """All tiles of one weight matrix.
 
@@ -121,7 +127,7 @@ class TileArray(nn.Module):
         xs, weights = self.input_parts(x, product), self.weight_parts(weight)
         for tile, part, part_weight, state in zip(self.tiles, xs, weights, ready, strict=True):
             y = tile(part, part_weight, product, state)
-            total = y if total is None else total + y
+            total = y if total is None else added(total, y)
         assert total is not None
         return total
 

@@ -2,11 +2,8 @@
 
 import argparse
 
-from aimc_lightning.checkpoint import load_from_checkpoint
 from aimc_lightning.evaluation.layers.report import layer_report
-from aimc_lightning.recipes.mapped import recipe_of
-from aimc_lightning.recipes.run_folder import RunFolder
-from aimc_lightning.recipes.study import add_study_arguments, show_study
+from aimc_lightning.recipes.study import add_study_arguments, open_study, show_study
 
 NAME = "layers"
 HELP = "show what each layer of the trained network of a run contributes to the loss"
@@ -28,18 +25,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(arguments: argparse.Namespace) -> None:
     """Measure, print the table and write ``layers.csv`` and ``layers.png``."""
-    folder = RunFolder.read(arguments.run)
-    trained = folder.trained_checkpoint()
-    recipe = recipe_of(folder)
-    weights = str(folder.path / "digital" / "weights.safetensors")
-    cli = recipe.build(
-        "drift", folder.path, "--model.init_args.weights", weights, logger=False,
-        enable_checkpointing=False,
-    )  # fmt: skip
+    run = open_study(arguments.run)
+    entry = run.recipe.entry
     results = layer_report(
-        cli.trainer, load_from_checkpoint(type(cli.model), trained), cli.datamodule,
-        arguments.time, arguments.chips, cli.model, arguments.batches,
-        metric=recipe.entry.metric, chance=recipe.entry.chance, seed=arguments.seed,
-        csv_path=folder.path / "layers_rows.csv",
+        run.trainer, run.trained, run.data, arguments.time, arguments.chips, run.digital,
+        arguments.batches, metric=entry.metric, chance=entry.chance, seed=arguments.seed,
+        csv_path=arguments.run / "layers_rows.csv",
     )  # fmt: skip
-    show_study(results, folder.path, NAME)
+    show_study(results, arguments.run, NAME)

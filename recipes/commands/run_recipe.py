@@ -1,6 +1,7 @@
 """``aimc-lightning run``: train, map directly, retrain for the hardware, and compare over time."""
 
 import argparse
+import shlex
 import sys
 from pathlib import Path
 
@@ -71,8 +72,9 @@ def execute(arguments: argparse.Namespace) -> None:
     versions = collect_versions()
     for change in folder.changed_versions(versions):
         console.print(f"note: since this run began, {change}", style="yellow")
+    command = ["aimc-lightning", *sys.argv[1:]]
     if not folder.finished:
-        folder.start_session(versions, describe_hardware(), ["aimc-lightning", *sys.argv[1:]])
+        folder.start_session(versions, describe_hardware(), command)
     experiment = Experiment(recipe, folder, console)
     try:
         for stage in RUN_STAGES:
@@ -80,9 +82,8 @@ def execute(arguments: argparse.Namespace) -> None:
                 experiment.run(stage)
     except (KeyboardInterrupt, SystemExit) as interrupt:
         # Lightning turns Ctrl-C into SystemExit after it has cleaned up.
-        console.print(
-            f"\ninterrupted; to continue: {_command(arguments, recipe)} --resume", style="yellow"
-        )
+        again = command if arguments.resume else [*command, "--resume"]
+        console.print(f"\ninterrupted; to continue: {shlex.join(again)}", style="yellow")
         raise SystemExit(130) from interrupt
     if set(RUN_STAGES) <= set(folder.stages):
         folder.finish()
@@ -119,17 +120,3 @@ def _recipe(arguments: argparse.Namespace, console: Console) -> Recipe:
 def _given(weights: str | None) -> Path | None:
     """Return the weights file that was asked for."""
     return None if weights is None or weights.lower() == "none" else Path(weights)
-
-
-def _command(arguments: argparse.Namespace, recipe: Recipe) -> str:
-    """Return the command line that runs the same recipe."""
-    parts = ["aimc-lightning run", recipe.name]
-    for name in ("task", "data", "weights", "out", "chips", "seed"):
-        value = getattr(arguments, name)
-        if value is not None:
-            parts += [f"--{name}", str(value)]
-    if arguments.recalibrate:
-        parts += ["--recalibrate", *arguments.recalibrate]
-    for setting in arguments.set:
-        parts += ["--set", setting]
-    return " ".join(parts)

@@ -2,12 +2,9 @@
 
 import argparse
 
-from aimc_lightning.checkpoint import load_from_checkpoint
 from aimc_lightning.evaluation.nonidealities import NONIDEALITIES
 from aimc_lightning.evaluation.sensitivity import sensitivity
-from aimc_lightning.recipes.mapped import recipe_of
-from aimc_lightning.recipes.run_folder import RunFolder
-from aimc_lightning.recipes.study import add_study_arguments, show_study
+from aimc_lightning.recipes.study import add_study_arguments, open_study, show_study
 
 NAME = "sensitivity"
 HELP = "find how much of each nonideality the trained network of a run tolerates"
@@ -33,15 +30,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(arguments: argparse.Namespace) -> None:
     """Search, print the table and write ``sensitivity.csv`` and ``sensitivity.png``."""
-    folder = RunFolder.read(arguments.run)
-    trained = folder.trained_checkpoint()
-    recipe = recipe_of(folder)
-    cli = recipe.build("drift", folder.path, logger=False, enable_checkpointing=False)
-    module = load_from_checkpoint(type(cli.model), trained)
+    run = open_study(arguments.run)
+    entry = run.recipe.entry
     results = sensitivity(
-        cli.trainer, module, cli.datamodule, arguments.time, arguments.chips, arguments.only,
-        arguments.tolerance, metric=recipe.entry.metric, chance=recipe.entry.chance,
-        digital=folder.stages["digital"]["score"], seed=arguments.seed,
-        csv_path=folder.path / "sensitivity_rows.csv",
+        run.trainer, run.trained, run.data, arguments.time, arguments.chips, arguments.only,
+        arguments.tolerance, metric=entry.metric, chance=entry.chance, digital=run.score,
+        seed=arguments.seed, csv_path=arguments.run / "sensitivity_rows.csv",
     )  # fmt: skip
-    show_study(results, folder.path, NAME)
+    show_study(results, arguments.run, NAME)

@@ -92,43 +92,6 @@ def conductance_figure(weights: Mapping[str, Sequence[LayerWeights]]) -> Figure:
     return figure
 
 
-def sensitivity_figure(rows: Sequence[Mapping[str, str]]) -> Figure:
-    """Draw how much of each nonideality is tolerated, as a multiple of the standard value.
-
-    Args:
-        rows: Lines with ``name``, ``multiple`` and, if known, ``spread``.
-
-    Returns:
-        A matplotlib figure that belongs to no window.
-
-    Raises:
-        ValueError: If no line has a name and a number as multiple.
-    """
-    known = [row for row in rows if row.get("name") and np.isfinite(number(row.get("multiple")))]
-    if not known:
-        raise ValueError(
-            "the study has no line with name=... and a number as multiple: run it again."
-        )
-    known.sort(key=lambda row: number(row["multiple"]))
-    multiples = [number(row["multiple"]) for row in known]
-    spreads = [np.nan_to_num(number(row.get("spread"))) for row in known]
-    figure, axes = _figure((4.4, 1.2 + 0.3 * len(known)))
-    axes.barh(range(len(known)), multiples, xerr=spreads, color=_COLORS[0], capsize=3, height=0.7)
-    axes.set_yticks(range(len(known)), [row["name"] for row in known], fontsize="small")
-    axes.invert_yaxis()
-    axes.axvline(1, color="black", linestyle="--", linewidth=1)
-    axes.set_xlabel("tolerated, as a multiple of the standard value (dashed)", fontsize="small")
-    return figure
-
-
-def number(text: str | None) -> float:
-    """Return a cell of a CSV file as a number, NaN if it is none."""
-    try:
-        return float(text or "nan")
-    except ValueError:
-        return float("nan")
-
-
 def _figure(size: tuple[float, float]):  # noqa: ANN202 - figure and axes
     figure = Figure(figsize=size, layout="constrained")
     FigureCanvasAgg(figure)

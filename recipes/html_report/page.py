@@ -14,7 +14,6 @@ from aimc_lightning.recipes.html_report.figures import (
     comparison_figure,
     conductance_figure,
     drift_figure,
-    sensitivity_figure,
 )
 from aimc_lightning.recipes.html_report.run_data import RunData
 from aimc_lightning.recipes.html_report.svg import inline_svg
@@ -23,7 +22,6 @@ from aimc_lightning.recipes.html_report.tables import (
     config_cells,
     cost_cells,
     drift_cells,
-    file_cells,
     layer_cells,
     weight_cells,
 )
@@ -85,18 +83,16 @@ def _drift(runs: list[RunData]) -> Section:
 def _sensitivity(runs: list[RunData]) -> Section:
     section = Section("What limits it: sensitivity")
     for index, run in enumerate(runs):
-        rows = run.sensitivity
-        if not rows:
-            section.texts.append(f"{run.label}: no sensitivity.csv in the folder of the run.")
+        found = run.sensitivity
+        if found is None:
+            section.texts.append(
+                f"{run.label}: tolerances were not measured "
+                "('aimc-lightning sensitivity RUN' does)."
+            )
             continue
-        section.tables.append(file_cells(f"{run.label}: tolerated amounts", rows))
-        try:
-            figure = sensitivity_figure(rows)
-        except ValueError as error:
-            section.texts.append(f"{run.label}: no bars, {error} in sensitivity.csv.")
-            continue
+        section.tables.append(PageTable(f"{run.label}: {found.title}", found.header, found.cells()))
         text = f"{run.label}: tolerated amount of each nonideality"
-        _add(section, figure, f"sensitivity{index}", text)
+        _add(section, found.to_figure(), f"sensitivity{index}", text)
     return section
 
 
@@ -132,7 +128,7 @@ def _conductances(runs: list[RunData]) -> Section:
     )
     for index, run in enumerate(runs):
         if not run.weights:
-            section.texts.append(f"{run.label}: no weights in the folder of the run.")
+            section.texts.append(f"{run.label}: no weights were given.")
             continue
         text = f"{run.label}: distribution of target conductances, {' and '.join(run.weights)}"
         _add(section, conductance_figure(run.weights), f"conductance{index}", text)

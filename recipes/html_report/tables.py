@@ -56,7 +56,7 @@ def layer_cells(run: RunData) -> PageTable:
     """Return tiles, counts and weight statistics of each layer."""
     assert run.mapping is not None
     stages = {stage: {w.name: w for w in found} for stage, found in run.weights.items()}
-    names = {"digital": "kurtosis digital", "hwa": "kurtosis HWA"}
+    names = {"digital": "kurtosis digital", "hwa": "kurtosis HWA", "network": "kurtosis"}
     header = [*HEADER, *(names[stage] for stage in stages)]
     *layers, total = run.mapping.cells()
     rows = []
@@ -106,12 +106,6 @@ def config_cells(title: str, config: TileConfig) -> PageTable:
     """Return each stage of the signal chain with its setting, meaning and source."""
     rows = [[s.part, s.name, s.setting, s.meaning, s.source] for s in explain(config)]
     return PageTable(title, ["part", "stage", "setting", "meaning", "source"], rows)
-
-
-def file_cells(title: str, rows: list[dict[str, str]]) -> PageTable:
-    """Return a CSV file as it is."""
-    header = list(rows[0]) if rows else []
-    return PageTable(title, header, [[row.get(key) or "" for key in header] for row in rows])
 
 
 def _kurtosis(value: float) -> str:

@@ -38,8 +38,8 @@ def test_page_shows_what_was_spared(tmp_path):
     path = tmp_path / "benchmarks" / "conclusions" / "resnet8_digits.spared.json"
     path.parent.mkdir(parents=True)
     outcome = {"layers": ["stem"], "share": 0.031, "before": 0.98, "after": 0.992, "sets": 9}
-    path.write_text(json.dumps(outcome))
-    row = "| `resnet8_digits` | 98.00% | 3.1% | 99.20% | stem | 9 |"
+    path.write_text(json.dumps({"noise": 4.0, **outcome}))
+    row = "| `resnet8_digits` | 4 x | 98.00% | 3.1% | 99.20% | stem | 9 |"
     assert row in page(tmp_path)
 
 

@@ -230,6 +230,7 @@ def _attempt(stage: Callable[[], None]) -> str:
 def _process(rank: int, combination: Combination, folder: Path, port: int | None) -> None:
     environment = {"OMP_NUM_THREADS": "1"}
     if port is not None:  # as torchrun does
+        torch.set_num_threads(1)  # the threads of the process that forked are not here
         ranks = str(combination.processes)
         environment |= {
             "RANK": str(rank), "LOCAL_RANK": str(rank), "GROUP_RANK": "0",

@@ -8,6 +8,7 @@ checkpoint the loss that validation of the trained module had.
 import pytest
 
 from tests.helpers import matrix
+from tests.helpers.processes import NEEDS_FSDP
 from tests.helpers.toy import LIGHTNING_ADVICE
 
 pytestmark = [pytest.mark.filterwarnings(advice) for advice in LIGHTNING_ADVICE]
@@ -22,10 +23,14 @@ REPRESENTATIVE = {
     "strategy-aimc_ddp_fork-2-32-true-init-4-no_ema",
     "strategy-aimc_fsdp-2-bf16-mixed-init-4-no_ema",
 }
-CASES = [
-    pytest.param(c, id=str(c), marks=[] if str(c) in REPRESENTATIVE else [pytest.mark.slow])
-    for c in matrix.combinations()
-]
+
+
+def _marks(combination: matrix.Combination) -> list[pytest.MarkDecorator]:
+    slow = [] if str(combination) in REPRESENTATIVE else [pytest.mark.slow]
+    return [*slow, NEEDS_FSDP] if combination.strategy == "aimc_fsdp" else slow
+
+
+CASES = [pytest.param(c, id=str(c), marks=_marks(c)) for c in matrix.combinations()]
 
 
 def test_representatives_are_combinations_and_have_each_value_of_each_axis():

@@ -188,7 +188,9 @@ def several_threads(monkeypatch):
     torch.set_num_threads(threads)
 
 
-@pytest.mark.parametrize("strategy", ["aimc_ddp_fork", "aimc_fsdp_fork"])
+@pytest.mark.parametrize(
+    "strategy", ["aimc_ddp_fork", pytest.param("aimc_fsdp_fork", marks=NEEDS_FSDP)]
+)
 def test_forked_fit_after_a_computation_with_several_threads_ends(strategy, several_threads):
     _fit(module=_Threaded(), epochs=1, strategy=strategy, devices=1)
 

@@ -9,6 +9,7 @@ from aimc_lightning.conversion import convert_to_digital
 from aimc_lightning.integration.callback import AnalogTraining
 from aimc_lightning.integration.validation import Validation
 from aimc_lightning.nn.base import is_programmed, program_, set_time_, unprogram_
+from tests.helpers.processes import NEEDS_FSDP
 from tests.helpers.toy import LIGHTNING_ADVICE, NOISY, SaveOften, Toy, ToyData, toy, trainer
 
 pytestmark = [pytest.mark.filterwarnings(advice) for advice in LIGHTNING_ADVICE]
@@ -119,7 +120,9 @@ class _Still(Toy):
         return torch.optim.SGD(self.parameters(), lr=0.0)
 
 
-@pytest.mark.parametrize("strategy", ["aimc_ddp_fork", "aimc_fsdp_fork"])
+@pytest.mark.parametrize(
+    "strategy", ["aimc_ddp_fork", pytest.param("aimc_fsdp_fork", marks=NEEDS_FSDP)]
+)
 def test_two_processes_have_the_score_of_the_chip_of_one_process(strategy):
     # Without read noise, which each process draws for its own data. Each has half of the data, so
     # the sums are rounded otherwise; another chip differs by far more.

@@ -91,7 +91,8 @@ def test_kernel_that_takes_weights_in_training_is_not_used(monkeypatch):
     monkeypatch.setattr(mamba, "mamba_inner_fn", lambda *_, **__: pytest.fail("kernel was used"))
     model = nn.Sequential(mamba.MambaMixer(config, 0))
     report = convert_to_analog(model)
-    assert [row.name for row in report.converted] == ["0.in_proj", "0.x_proj", "0.out_proj"]
+    # Older transformers call dt_proj and conv1d too, newer ones only read their weights.
+    assert {"0.in_proj", "0.x_proj", "0.out_proj"} <= {row.name for row in report.converted}
     model(torch.randn(2, 5, 8)).sum().backward()
     assert model[0].training
     assert all(tile.out_scale.grad is not None for tile in analog_tiles(model).values())

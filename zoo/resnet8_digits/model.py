@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from aimc_lightning.zoo.cifar_resnet import ResidualBlock
 from aimc_lightning.zoo.classifier import ImageClassifier
 from aimc_lightning.zoo.registry import register_model
 
@@ -22,9 +23,9 @@ class ResNet8(nn.Module):
         super().__init__()
         self.conv1 = nn.Conv2d(1, 16, 3, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(16)
-        self.block1 = ResidualBlock(16, 16)
-        self.block2 = ResidualBlock(16, 32)
-        self.block3 = ResidualBlock(32, 64)
+        self.block1 = ResidualBlock(16, 16, centred=False)
+        self.block2 = ResidualBlock(16, 32, centred=False)
+        self.block3 = ResidualBlock(32, 64, centred=False)
         self.linear = nn.Linear(64, num_classes)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -32,27 +33,6 @@ class ResNet8(nn.Module):
         x = F.relu(self.bn1(self.conv1(images)))
         x = self.block3(self.block2(self.block1(x)))
         return self.linear(x.mean(dim=(2, 3)))
-
-
-class ResidualBlock(nn.Module):
-    """Two convolutions and a shortcut without weights."""
-
-    def __init__(self, in_channels: int, out_channels: int) -> None:
-        super().__init__()
-        self.stride = 1 if in_channels == out_channels else 2
-        self.new_channels = out_channels - in_channels
-        self.conv1 = nn.Conv2d(
-            in_channels, out_channels, 3, stride=self.stride, padding=1, bias=False
-        )
-        self.bn1 = nn.BatchNorm2d(out_channels)
-        self.conv2 = nn.Conv2d(out_channels, out_channels, 3, padding=1, bias=False)
-        self.bn2 = nn.BatchNorm2d(out_channels)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return the block's output; height and width are halved where channels are added."""
-        y = self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x)))))
-        shortcut = x[:, :, :: self.stride, :: self.stride]
-        return F.relu(y + F.pad(shortcut, (0, 0, 0, 0, 0, self.new_channels)))
 
 
 class ResNet8Digits(ImageClassifier):

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
+from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 
 from aimc_lightning.nn.base import analog_arrays, analog_layers
@@ -49,7 +50,15 @@ def count_vectors(
         model: Model with analog layers; it is left as it was.
         batch: What the model takes: a tensor, a tuple of arguments, or keyword arguments.
         forward: Called with the batch instead of the model.
+
+    Raises:
+        ValueError: If the model has no ``forward``.
     """
+    if forward is None and type(model).forward in (nn.Module.forward, LightningModule.forward):
+        raise ValueError(
+            f"{type(model).__name__} has no forward, so the batch cannot pass through it: give the "
+            "network inside it, or forward=lambda batch: ... ."
+        )
     counts: dict[TileArray, int] = {}
 
     def count(array: TileArray, _: object, y: Tensor) -> None:

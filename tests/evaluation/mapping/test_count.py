@@ -1,5 +1,6 @@
 import pytest
 import torch
+from lightning.pytorch import LightningModule
 from torch import nn
 
 from aimc_lightning.conversion import convert_to_analog
@@ -57,3 +58,13 @@ def test_samples_are_the_first_axis_of_the_first_tensor():
     assert count_samples({"name": "x", "ids": [torch.zeros(5, 2)]}) == 5
     with pytest.raises(ValueError, match="no tensor found in the sample input of type str"):
         count_samples("text")
+
+
+@pytest.mark.parametrize("kind", [nn.Module, LightningModule])
+def test_model_without_forward_is_refused(kind):
+    module = kind()
+    module.network = nn.Linear(4, 2)
+    convert_to_analog(module)
+    with pytest.raises(ValueError, match="has no forward"):
+        count_vectors(module, torch.zeros(1, 4), None)
+    assert count_vectors(module, torch.zeros(1, 4), lambda x: module.network(x))

@@ -3,6 +3,7 @@ import csv
 import pytest
 
 from aimc_lightning.recipes.cli import main
+from aimc_lightning.recipes.html_report.run_data import read_runs
 from tests.helpers.toy import LIGHTNING_ADVICE
 
 pytestmark = [pytest.mark.filterwarnings(advice) for advice in LIGHTNING_ADVICE]
@@ -19,6 +20,8 @@ def test_run_gets_table_figure_and_rows(short_run, tmp_path, capsys):
     assert [row["criterion"] for row in rows] == ["mvm_error", "iso_accuracy"]
     assert 0 < float(rows[0]["tolerated"]) < float(rows[0]["upper"]) < 0.2
     assert (run / "sensitivity.png").stat().st_size > 1000
+    (in_report,) = read_runs([run], [])
+    assert len(in_report.sensitivity.tolerances) == 2
     written = (run / "sensitivity_rows.csv").read_bytes()
     assert b"stuck_random=" in written
     main([*command, "--only", "stuck_random"])

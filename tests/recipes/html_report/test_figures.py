@@ -10,7 +10,6 @@ from aimc_lightning.evaluation.rows import DriftRow
 from aimc_lightning.recipes.html_report.figures import (
     comparison_figure,
     conductance_figure,
-    sensitivity_figure,
 )
 from aimc_lightning.recipes.html_report.svg import inline_svg
 
@@ -36,18 +35,6 @@ def test_weights_are_counted_as_they_are_normalised():
     centred = values - values.mean()
     assert layer.kurtosis == pytest.approx((centred**4).mean() / (centred**2).mean() ** 2 - 3)
     assert len(conductance_figure({"digital": [layer]}).axes) == 1
-
-
-def test_sensitivity_is_sorted_and_lines_without_a_number_are_left_out():
-    rows = [
-        {"name": "read noise", "multiple": "7"},
-        {"name": "output noise", "multiple": "2.5", "spread": "0.2"},
-        {"name": "stuck", "multiple": ""},
-    ]
-    axes = sensitivity_figure(rows).axes[0]
-    assert [label.get_text() for label in axes.get_yticklabels()] == ["output noise", "read noise"]
-    with pytest.raises(ValueError, match="no line with name"):
-        sensitivity_figure([{"nonideality": "x"}])
 
 
 def test_svg_names_nothing_outside_and_ids_do_not_clash():

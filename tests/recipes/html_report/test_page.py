@@ -1,15 +1,21 @@
+import math
 import re
 
 import pytest
 
 from aimc_lightning.evaluation.layers.results import LayerResults, LayerRow
 from aimc_lightning.evaluation.mapping.energy import load_constants
+from aimc_lightning.evaluation.tolerances import SensitivityResults, Tolerance
 from aimc_lightning.recipes.html_report.page import render_page
 from aimc_lightning.recipes.html_report.run_data import read_runs
 from tests.helpers.chromium import BINARY, REASON, probe, screenshot
 
 needs_chromium = pytest.mark.skipif(BINARY is None, reason=REASON)
-SENSITIVITY = "name,standard,tolerated,multiple,spread\noutput noise,0.04,0.1,2.5,0.1\n"
+TOLERANCES = [
+    Tolerance("output_noise", "signal", "mvm_error", 0.04, 0.06, 0.07, 0.065, 0.01, 0.012),
+    Tolerance("output_noise", "signal", "iso_accuracy", 0.04, 0.1, 0.12, 0.11, 0.02),
+    Tolerance("stuck_zero", "weight", "iso_accuracy", 0.0, 0.02, math.inf, math.nan, math.nan),
+]
 
 
 def _layer(name, decibel):
@@ -21,7 +27,7 @@ def _layer(name, decibel):
 @pytest.fixture(scope="module")
 def page(run, unfinished, tmp_path_factory):
     """The report of a finished and of an unfinished run."""
-    (run / "sensitivity.csv").write_text(SENSITIVITY)
+    SensitivityResults(TOLERANCES, 3600.0, 2, [], 0).to_csv(run / "sensitivity.csv")
     LayerResults((_layer("stem", -2.5), _layer("head", 10.0)), 3600.0, 2, "acc").to_csv(
         run / "layers.csv"
     )
@@ -44,7 +50,9 @@ def test_page_says_what_was_found_and_what_is_missing(page):
         "2 CPU cores",
         "S-shaped nonlinearity",
         "Khaddam-Aljameh",
-        "no sensitivity.csv",
+        "Tolerated at 1 h, 2 chips",
+        "2.50 x",
+        "begun: tolerances were not measured",
         "Layers at 1 h, 2 chips; lost alone: acc",
         "begun: single layers were not measured",
     ):
