@@ -20,6 +20,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from aimc_lightning.zoo.batches import make_loader
 from aimc_lightning.zoo.speech import Utterances, log_mel, pad_utterances, stack_frames
+from aimc_lightning.zoo.speech_augmentation import change_speed, mask
 
 try:
     import pyarrow.parquet as parquet
@@ -52,7 +53,13 @@ class DigitStrings(Dataset):
     """Digit strings as features and symbols; symbol ``d + 1`` is digit ``d``."""
 
     def __init__(
-        self, recordings: Sequence[Recording], *, passes: int = 1, seed: int, augment: bool = False
+        self,
+        recordings: Sequence[Recording],
+        *,
+        passes: int = 1,
+        seed: int,
+        augment: bool = False,
+        repeats: float = 0.0,
     ) -> None:
         """Store the recordings.
 
@@ -61,6 +68,8 @@ class DigitStrings(Dataset):
             passes: How often each recording occurs.
             seed: Seed of strings, pauses and augmentation.
             augment: Whether to draw new strings in each epoch, change their speed and mask them.
+            repeats: Share of the digits that are made the same as the one before them, by another
+                take of it.
 
         Raises:
             ValueError: If there is no recording.
@@ -69,6 +78,7 @@ class DigitStrings(Dataset):
             raise ValueError("the data set is empty: 'recordings' needs at least one.")
         self.recordings, self.passes = recordings, passes
         self.seed, self.augment, self.epoch = seed, augment, 0
+        self.repeats = repeats
         self._planned: tuple[int, list[list[int]]] = (-1, [])
 
     def __len__(self) -> int:
@@ -79,7 +89,10 @@ class DigitStrings(Dataset):
         """Return the numbers of the recordings that make up each string of this epoch."""
         if self._planned[0] != self.epoch:
             speakers = [recording.speaker for recording in self.recordings]
-            plan = plan_strings(speakers, self.passes, self._generator())
+            generator = self._generator()
+            plan = plan_strings(speakers, self.passes, generator)
+            if self.repeats > 0:
+                plan = repeat_digits(plan, self.recordings, self.repeats, generator)
             self._planned = self.epoch, plan
         return self._planned[1]
 
@@ -114,6 +127,7 @@ class SpokenDigits(LightningDataModule):
         eval_batch_size: int = 120,
         test_passes: int = 2,
         seed: int = 0,
+        repeats: float = 0.0,
     ) -> None:
         """Store the settings.
 
@@ -123,8 +137,11 @@ class SpokenDigits(LightningDataModule):
             eval_batch_size: Strings in a batch of validation, test and prediction.
             test_passes: How often each test recording occurs, each time in another string.
             seed: Seed of training strings and augmentation; other strings do not depend on it.
+            repeats: Share of the training digits that are made the same as the one before them. By
+                chance it is one in ten, from which a transducer learns to say each digit only once.
         """
         super().__init__()
+        self.repeats = repeats
         self.data_dir, self.seed, self.test_passes = data_dir, seed, test_passes
         self.batch_size, self.eval_batch_size = batch_size, eval_batch_size
         self.train: DigitStrings | None = None
@@ -137,7 +154,7 @@ class SpokenDigits(LightningDataModule):
             found = load_recordings("train", self.data_dir)
             train = [recording for recording in found if recording.take not in VAL_TAKES]
             val = [recording for recording in found if recording.take in VAL_TAKES]
-            self.train = DigitStrings(train, seed=self.seed, augment=True)
+            self.train = DigitStrings(train, seed=self.seed, augment=True, repeats=self.repeats)
             self.val = _prepared(val, passes=1)
         if stage in ("test", "predict") and not self.test:
             self.test = _prepared(load_recordings("test", self.data_dir), self.test_passes)
@@ -188,44 +205,41 @@ def plan_strings(
     return strings
 
 
+def repeat_digits(
+    plan: Sequence[Sequence[int]],
+    recordings: Sequence[Recording],
+    share: float,
+    generator: torch.Generator,
+) -> list[list[int]]:
+    """Return the strings with some digits replaced by another take of the one before them.
+
+    Args:
+        plan: Numbers of the recordings of each string.
+        recordings: All recordings.
+        share: Share of the digits to replace, 0 to 1.
+        generator: Source of the choice.
+    """
+    takes: dict[tuple[str, int], list[int]] = {}
+    for number, recording in enumerate(recordings):
+        takes.setdefault((recording.speaker, recording.digit), []).append(number)
+    repeated = []
+    for string in plan:
+        new = list(string[:1])
+        for number in string[1:]:
+            chance, choice = torch.rand(2, generator=generator).tolist()
+            before = recordings[new[-1]]
+            alike = takes[before.speaker, before.digit]
+            new.append(alike[int(choice * len(alike))] if chance < share else number)
+        repeated.append(new)
+    return repeated
+
+
 def join(parts: Sequence[Tensor], generator: torch.Generator) -> Tensor:
     """Return the waveforms one after the other, silence of up to 150 ms around each."""
     longest = round(LONGEST_PAUSE_S * SAMPLE_RATE_HZ)
     pauses = torch.randint(0, longest + 1, (len(parts) + 1,), generator=generator).tolist()
     padded = [F.pad(part, (pause, 0)) for part, pause in zip(parts, pauses, strict=False)]
     return F.pad(torch.cat(padded), (0, pauses[-1]))
-
-
-def change_speed(samples: Tensor, generator: torch.Generator) -> Tensor:
-    """Return the waveform played 0.9 to 1.1 times as fast, pitch included.
-
-    Source:
-        Ko et al., "Audio augmentation for speech recognition", Interspeech 2015.
-    """
-    size = round(len(samples) / (0.9 + 0.2 * torch.rand((), generator=generator).item()))
-    return F.interpolate(samples.view(1, 1, -1), size, mode="linear").flatten()
-
-
-def mask(features: Tensor, generator: torch.Generator, count: int = 2, width: int = 8) -> Tensor:
-    """Set some stretches of time and some of frequency to the mean, which is zero.
-
-    Args:
-        features: Shape ``(frames, bins)``.
-        generator: Source of the places.
-        count: Stretches along each axis.
-        width: Largest width, in frames of 10 ms and in bins.
-
-    Source:
-        Park et al., "SpecAugment", arXiv 1904.08779.
-    """
-    features = features.clone()
-    for axis in (0, 1):
-        for _ in range(count):
-            size = min(int(torch.randint(0, width + 1, (), generator=generator)), len(features))
-            last = features.shape[axis] - size
-            start = int(torch.randint(0, last + 1, (), generator=generator))
-            features.narrow(axis, start, size).zero_()
-    return features
 
 
 def load_recordings(split: str, data_dir: str | None) -> list[Recording]:

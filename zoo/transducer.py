@@ -1,4 +1,4 @@
-"""RNN transducer, shared by its entries: loss over all alignments, network and greedy search."""
+"""RNN transducer, shared by its entries: loss over all alignments, network and its search."""
 
 from typing import Literal
 
@@ -6,9 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from aimc_lightning.zoo.beam_search import BeamSearch, State
 from aimc_lightning.zoo.speech import BLANK, Utterances, run_lstm
-
-State = tuple[Tensor, Tensor]
 
 
 def transducer_loss(logits: Tensor, targets: Tensor, frames: Tensor, symbols: Tensor) -> Tensor:
@@ -73,6 +72,7 @@ class Transducer(nn.Module):
         combine: Literal["add", "multiply"] = "add",
         dropout: float = 0.0,
         max_symbols: int = 3,
+        beam: int = 4,
     ) -> None:
         """Build the network.
 
@@ -84,7 +84,8 @@ class Transducer(nn.Module):
             combine: Whether the joint network adds or multiplies both (the latter as Saon et al.,
                 arXiv 2103.09935, propose).
             dropout: Share of the values set to zero before the joint network.
-            max_symbols: Most symbols that greedy search takes from one frame.
+            max_symbols: Most symbols that the search takes from one frame.
+            beam: Texts that the search keeps.
         """
         super().__init__()
         self.encoder, self.prediction = encoder, prediction
@@ -93,7 +94,8 @@ class Transducer(nn.Module):
         self.from_prediction = nn.Linear(prediction.hidden_size, joint)
         self.output = nn.Linear(joint, classes)
         self.dropout = nn.Dropout(dropout)
-        self.combine, self.max_symbols = combine, max_symbols
+        self.combine = combine
+        self.max_symbols, self.beam = max_symbols, beam
 
     def forward(
         self, features: Tensor, frames: Tensor | None = None, targets: Tensor | None = None
@@ -132,25 +134,6 @@ class Transducer(nn.Module):
         return (losses / batch.symbols.clamp(min=1)).mean()
 
     def transcribe(self, features: Tensor, frames: Tensor) -> list[list[int]]:
-        """Return the symbols of each utterance, always the likeliest next one taken."""
-        encoded = self.encode(features, frames)
-        symbols = torch.full((len(features), 1), BLANK, device=features.device)
-        predicted, state = self.predict(symbols, None)
-        texts: list[list[int]] = [[] for _ in features]
-        for t in range(encoded.shape[1]):
-            emits = t < frames
-            for _ in range(self.max_symbols):
-                symbols = self.join(encoded[:, t], predicted[:, 0]).argmax(dim=-1)
-                emits = emits & (symbols != BLANK)
-                if not emits.any():
-                    break
-                for number in emits.nonzero().flatten().tolist():
-                    texts[number].append(int(symbols[number]))
-                # Only those that took a symbol go on; the others still wait after their last one.
-                after, moved = self.predict(symbols[:, None], state)
-                predicted = torch.where(emits[:, None, None], after, predicted)
-                state = tuple(
-                    torch.where(emits[:, None], new, old)
-                    for new, old in zip(moved, state, strict=True)
-                )
-        return texts
+        """Return the symbols of each utterance, the likeliest text that beam search finds."""
+        search = BeamSearch(self.predict, self.join, self.beam, self.max_symbols)
+        return search(self.encode(features, frames), frames)

@@ -1,3 +1,5 @@
+import itertools
+
 import pytest
 import torch
 
@@ -7,12 +9,11 @@ from aimc_lightning.zoo.digit_strings import (
     DigitStrings,
     Recording,
     SpokenDigits,
-    change_speed,
     join,
     load_recordings,
-    mask,
     plan_strings,
 )
+from aimc_lightning.zoo.speech_augmentation import change_speed, mask
 from tests.helpers.speech import write_spoken_digits
 
 
@@ -39,6 +40,18 @@ def test_every_recording_occurs_once_in_each_pass_and_strings_keep_to_one_speake
     assert sorted(number for string in strings for number in string) == sorted([*range(100)] * 2)
     assert all(len({speakers[number] for number in string}) == 1 for string in strings)
     assert sorted(len(string) for string in strings) == sorted([3, 4, 5, 6, 7] * 8)
+
+
+@pytest.mark.parametrize(
+    ("share", "low", "high"), [(0.0, 0.0, 0.2), (0.5, 0.45, 0.65), (1.0, 1, 1)]
+)
+def test_share_of_digits_is_the_one_before_by_another_take(data, share, low, high):
+    recordings = data.train.recordings
+    strings = DigitStrings(recordings, seed=1, passes=5, repeats=share).strings()
+    pairs = [(recordings[a], recordings[b]) for s in strings for a, b in itertools.pairwise(s)]
+    assert all(a.speaker == b.speaker for a, b in pairs)
+    assert low <= sum(a.digit == b.digit for a, b in pairs) / len(pairs) <= high
+    assert len({number for string in strings for number in string}) > len(recordings) / 2
 
 
 def test_parts_share_no_take(folder, data):

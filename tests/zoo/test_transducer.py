@@ -1,3 +1,4 @@
+import itertools
 from itertools import combinations
 
 import pytest
@@ -75,22 +76,23 @@ def _network(combine="add"):
 
 
 @pytest.mark.parametrize("combine", ["add", "multiply"])
-def test_search_takes_the_likeliest_step_of_the_network(combine):
-    """Walk through the logits of the whole lattice along what was found."""
+def test_wide_search_finds_the_likeliest_of_all_texts(combine):
     network = _network(combine)
+    network.beam = 80
     network.output.weight.data *= 4
-    network.output.bias.data[0] -= 0.5  # so that something is said
-    features = torch.randn(1, 12, 6)
-    (found,) = network.transcribe(features, torch.tensor([12]))
-    best = network(features, None, torch.tensor([found]))[0].argmax(-1)
-    u = 0
-    for t in range(12):
-        for _ in range(network.max_symbols):
-            if best[t, u] == 0:
-                break
-            assert best[t, u] == found[u]
-            u += 1
-    assert u == len(found) > 0
+    network.output.bias.data[0] -= 1.0  # so that something is said
+    frames = torch.tensor([3])
+    for seed in range(5):
+        features = torch.randn(1, 3, 6, generator=torch.Generator().manual_seed(seed))
+        (found,) = network.transcribe(features, frames)
+        likelihoods = {}
+        for length in range(5):
+            for text in itertools.product((1, 2, 3), repeat=length):
+                targets = torch.tensor([text], dtype=torch.int64).view(1, length)
+                logits = network(features, None, targets)
+                loss = transducer_loss(logits, targets, frames, torch.tensor([length]))
+                likelihoods[text] = -loss.item()
+        assert tuple(found) == max(likelihoods, key=likelihoods.get)
 
 
 def test_search_in_a_batch_equals_search_alone():

@@ -12,31 +12,31 @@ from aimc_lightning.zoo.transducer import Transducer
 
 FEATURES = 200  # 5 frames of 40 log-mel bands
 SYMBOLS = 11  # blank and ten digits
+LAYERS = 2  # of the encoder
 
 
 class RNNTSpeechDigits(SpeechModule):
     """Recogniser of digit strings; see :class:`~aimc_lightning.zoo.speech.SpeechModule`.
 
-    The digits are taken greedily, at most two from one frame of 50 ms.
+    Beam search keeps four texts and takes at most one digit from a frame of 50 ms.
     """
 
     def __init__(
         self,
         weights: str | None = None,
         hidden: int = 96,
-        layers: int = 2,
         prediction: int = 32,
         joint: int = 64,
         dropout: float = 0.2,
         learning_rate: float = 0.003,
         encoder_of: str | None = None,
+        hold_encoder_epochs: int = 0,
     ) -> None:
         """Build the network.
 
         Args:
             weights: Safetensors file of trained digital weights; None draws new ones.
             hidden: Cells of each layer and direction of the encoder.
-            layers: LSTM layers of the encoder.
             prediction: Cells of the prediction network's one layer; its embedding has half as many.
             joint: Units of the joint network.
             dropout: Share of the values set to zero behind each layer.
@@ -44,9 +44,11 @@ class RNNTSpeechDigits(SpeechModule):
             encoder_of: Where a trained encoder of the same size comes from, as
                 :func:`~aimc_lightning.zoo.pretrained.from_pretrained` takes it; None draws a new
                 one. Without effect beside ``weights``.
+            hold_encoder_epochs: First epochs in which the encoder does not learn. New joint and
+                prediction networks first learn to say nothing, which would unlearn it.
         """
         encoder = nn.LSTM(
-            FEATURES, hidden, layers, batch_first=True, dropout=dropout, bidirectional=True
+            FEATURES, hidden, LAYERS, batch_first=True, dropout=dropout, bidirectional=True
         )
         if encoder_of is not None and weights is None:
             trained = convert_to_digital(from_pretrained(encoder_of))
@@ -57,12 +59,18 @@ class RNNTSpeechDigits(SpeechModule):
             joint,
             SYMBOLS,
             dropout=dropout,
-            max_symbols=2,
+            max_symbols=1,
         )
         super().__init__(network, weights, learning_rate)
+        self.hold_encoder_epochs = hold_encoder_epochs
         self.save_hyperparameters(
             ignore=["weights", "encoder_of"]
         )  # a checkpoint brings its own weights
+
+    def on_train_epoch_start(self) -> None:
+        """Let the encoder learn from its epoch on."""
+        learns = self.current_epoch >= self.hold_encoder_epochs
+        self.network.encoder.requires_grad_(learns)
 
 
 @register_model(
