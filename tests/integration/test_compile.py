@@ -16,8 +16,11 @@ from tests.helpers.toy import LIGHTNING_ADVICE, NOISY, ToyData, toy, trainer
 pytestmark = [pytest.mark.filterwarnings(advice) for advice in LIGHTNING_ADVICE]
 # Of torch itself behind a graph break; it hides it from users.
 pytestmark.append(pytest.mark.filterwarnings("ignore:.*a Tensor that is not a leaf Tensor.*"))
-# Of torch 2.6's own tracing.
-pytestmark.append(pytest.mark.filterwarnings("ignore:.*Function'> should not be instantiated.*"))
+pytestmark.append(
+    pytest.mark.skipif(
+        torch.__version__.startswith("2.6."), reason="torch 2.6 cannot trace the tile's function"
+    )
+)
 
 slow = pytest.mark.slow
 #: Deterministic, so that compiled and eager numbers can be compared: converters, IR drop, learned
