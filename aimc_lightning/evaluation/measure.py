@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.loops import _EvaluationLoop
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -202,6 +203,8 @@ class _Measurer:
                 self._mark,
             )
         )
+        if self._module.trainer.received_sigterm:
+            raise SIGTERMException  # Lightning looks between batches only, there may be just one
 
 
 def chip_seed(seed: int, chip: int) -> int:

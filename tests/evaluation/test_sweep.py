@@ -353,3 +353,21 @@ def test_first_row_does_not_count_the_batches_of_the_calibration(digital):
     after_a_digital_pass = _evaluate(module).rows
     at_once = _evaluate(module, digital=0.97).rows
     assert [row.value for row in at_once] == [row.value for row in after_a_digital_pass]
+
+
+class _Terminated(Callback):
+    """What Lightning notes when the process is asked to end."""
+
+    def on_test_batch_end(self, trainer, *_):
+        trainer._signal_connector.received_sigterm = True
+
+
+def test_request_to_end_is_heard_after_the_row_also_with_one_batch(analog, digital, tmp_path):
+    settings = {
+        "data": ToyData(samples=4), "digital": 0.9, "chance": 1 / 3,
+        "csv_path": tmp_path / "rows.csv",
+    }  # fmt: skip
+    with pytest.raises(SystemExit):
+        _evaluate(analog, _Terminated(), **settings)
+    assert len(RowFile(settings["csv_path"]).rows) == 1
+    assert len(_evaluate(analog, **settings).rows) == 4
