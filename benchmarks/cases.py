@@ -120,3 +120,32 @@ def programmed(model: nn.Module) -> nn.Module:
     program_(model, seed=0)
     set_time_(model, 86_400.0, seed=0)
     return model
+
+
+def sgd(model: nn.Module) -> torch.optim.Optimizer:
+    """Return the optimizer of the timed steps."""
+    return torch.optim.SGD(model.parameters(), lr=1e-4, momentum=0.9)
+
+
+def training_step(
+    case: Case, model: nn.Module, make: Callable[[nn.Module], torch.optim.Optimizer] = sgd
+) -> Callable[[], None]:
+    """Return one training step of a model on the batch of a case."""
+    optimizer = make(model)
+
+    def step() -> None:
+        optimizer.zero_grad()
+        case.loss(model, case.inputs).backward()
+        optimizer.step()
+
+    return step
+
+
+def evaluation_step(case: Case, model: nn.Module) -> Callable[[], None]:
+    """Return one pass of a model over the batch of a case, without gradients."""
+
+    def forward() -> None:
+        with torch.inference_mode():
+            case.loss(model, case.inputs)
+
+    return forward

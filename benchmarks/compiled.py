@@ -12,9 +12,8 @@ if __name__ == "__main__":
     restart_with_kept_memory()
 
 import torch
-from cases import CASES, Case, analog, variants
+from cases import CASES, Case, analog, training_step, variants
 from measure import interleaved
-from run import _step
 
 
 def main() -> None:
@@ -28,7 +27,7 @@ def main() -> None:
             other = Case(copy.deepcopy(case.model), case.inputs, case.loss)
             models[kind] = analog(other, variants()["full"]).train()
         models["compiled"] = torch.compile(models["compiled"])
-        times = interleaved({kind: _step(case, model) for kind, model in models.items()}, 5)
+        times = interleaved({kind: training_step(case, model) for kind, model in models.items()}, 5)
         ratios = (f"{kind} {t.median / times['plain'].median:.2f}" for kind, t in times.items())
         print(name, *ratios, flush=True)
 

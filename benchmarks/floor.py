@@ -21,10 +21,9 @@ import copy
 
 import numpy as np
 import torch
-from cases import CASES, Case, analog, variants
+from cases import CASES, Case, analog, evaluation_step, training_step, variants
 from measure import interleaved
 from report import write_report
-from run import _forward, _step
 
 from aimc_lightning import mapping_report
 from aimc_lightning.functional.cpu_normals import draw_normals
@@ -115,8 +114,8 @@ def main() -> None:
         mapped = analog(Case(copy.deepcopy(case.model), case.inputs, case.loss), variants()["full"])
         n = counts(Case(mapped, case.inputs, case.loss))
         steps = {
-            "train": _step(case, case.model.train()),
-            "eval": _forward(case, case.model),
+            "train": training_step(case, case.model.train()),
+            "eval": evaluation_step(case, case.model),
         }
         plain = {mode: timing.median for mode, timing in interleaved(steps, 5).items()}
         speed = rates(512)

@@ -21,7 +21,15 @@ if __name__ == "__main__":
     restart_with_kept_memory()
 
 import torch
-from cases import CASES, Case, analog, programmed, variants
+from cases import (
+    CASES,
+    Case,
+    analog,
+    evaluation_step,
+    programmed,
+    training_step,
+    variants,
+)
 from measure import interleaved, peak_memory_mb
 from report import write_report
 from rivals import rivals
@@ -75,39 +83,14 @@ def _models(name: str, device: torch.device) -> tuple[Case, dict[str, nn.Module]
     return case, models
 
 
-def _sgd(model: nn.Module) -> torch.optim.Optimizer:
-    return torch.optim.SGD(model.parameters(), lr=1e-4, momentum=0.9)
-
-
-def _step(
-    case: Case, model: nn.Module, make: Callable[[nn.Module], torch.optim.Optimizer] = _sgd
-) -> Callable[[], None]:
-    optimizer = make(model)
-
-    def step() -> None:
-        optimizer.zero_grad()
-        case.loss(model, case.inputs).backward()
-        optimizer.step()
-
-    return step
-
-
-def _forward(case: Case, model: nn.Module) -> Callable[[], None]:
-    def forward() -> None:
-        with torch.inference_mode():
-            case.loss(model, case.inputs)
-
-    return forward
-
-
 def _time(name: str, repeats: int, device: torch.device) -> dict[str, Any]:
     case, models = _models(name, device)
     for model in models.values():
         model.train()
-    train = interleaved({v: _step(case, m) for v, m in models.items()}, repeats)
+    train = interleaved({v: training_step(case, m) for v, m in models.items()}, repeats)
     for variant, model in models.items():
         model.eval() if variant == "plain" else programmed(model)
-    evaluate = interleaved({v: _forward(case, m) for v, m in models.items()}, repeats)
+    evaluate = interleaved({v: evaluation_step(case, m) for v, m in models.items()}, repeats)
     return {"train": train, "eval": evaluate}
 
 
@@ -120,13 +103,14 @@ def _time_rivals(name: str) -> dict[str, Any]:
     for rival, build in found.items():
         model, optimizer = build()
         steps = {
-            "plain": _step(case, case.model.train()),
-            "rival": _step(case, model.train(), optimizer),
+            "plain": training_step(case, case.model.train()),
+            "rival": training_step(case, model.train(), optimizer),
         }
         train = interleaved(steps, 2)
         forwards = {
-            "plain": _forward(case, case.model.eval()), "rival": _forward(case, model.eval())
-        }  # fmt: skip
+            "plain": evaluation_step(case, case.model.eval()),
+            "rival": evaluation_step(case, model.eval()),
+        }
         result[rival] = {"train": train, "eval": interleaved(forwards, 2)}
     return result
 
@@ -139,7 +123,7 @@ def _memory_of(variant: str) -> float:
             Case(case.model, tuple(x[:2] for x in case.inputs), case.loss), variants()[variant]
         )
     before = peak_memory_mb()
-    step = _step(case, case.model)
+    step = training_step(case, case.model)
     step()
     step()
     return peak_memory_mb() - before
@@ -167,9 +151,9 @@ def _aged_chips(model: nn.Module, forward: Callable[[], None], chips: int) -> Ca
 def _drift() -> dict[str, Any]:
     """Time 5 chips at 4 times on one batch, chips programmed anew, against as many forwards."""
     case, models = _models("resnet32", torch.device("cpu"))
-    plain = _forward(case, models["plain"].eval())
+    plain = evaluation_step(case, models["plain"].eval())
     model = models["full"].eval()
-    full = _aged_chips(model, _forward(case, model), 5)
+    full = _aged_chips(model, evaluation_step(case, model), 5)
     return interleaved({"plain": lambda: [plain() for _ in range(20)], "full": full}, 3)
 
 
@@ -203,13 +187,16 @@ def _scaling(repeats: int) -> dict[str, Any]:
         for value in values:
             case, model = _linear_stack({**_STANDARD, key: value})
             if key == "chips":
-                plain, ours = _forward(case, case.model), _forward(case, model.eval())
+                plain, ours = evaluation_step(case, case.model), evaluation_step(case, model.eval())
                 steps = {
                     "plain": lambda n=value, f=plain: [f() for _ in range(4 * n)],
                     "full": _aged_chips(model, ours, value),
                 }
             else:
-                steps = {"plain": _step(case, case.model), "full": _step(case, model)}
+                steps = {
+                    "plain": training_step(case, case.model),
+                    "full": training_step(case, model),
+                }
             times = interleaved(steps, repeats)
             ratio = times["full"].median / times["plain"].median
             result.setdefault(key, {})[str(value)] = ratio
