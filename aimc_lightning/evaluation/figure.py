@@ -14,7 +14,8 @@ _LABELS = {"direct": "directly mapped", "hwa": "hardware-aware trained"}
 _METHODS = {"bn": "batch norm re-estimated", "column": "compensated per column"}
 # From the palette of Okabe and Ito, which readers with colour vision deficiency can tell apart;
 # markers differ as well.
-_STYLES = {"direct": ("#D55E00", "s"), "hwa": ("#0072B2", "o")}
+BLUE, ORANGE = "#0072B2", "#D55E00"
+_STYLES = {"direct": (ORANGE, "s"), "hwa": (BLUE, "o")}
 _VARIANT_COLORS = ("#E69F00", "#56B4E9", "#009E73", "#CC79A7", "#F0E442", "#000000")
 _VARIANT_MARKERS = ("D", "v", "^", "P", "X", "*", "<")
 

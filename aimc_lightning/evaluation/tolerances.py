@@ -9,6 +9,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from rich.table import Table
 
+from aimc_lightning.evaluation.figure import BLUE, ORANGE
 from aimc_lightning.evaluation.rows import DriftRow
 from aimc_lightning.integration.times import format_time
 
@@ -17,7 +18,6 @@ _HEADER = (
     "A* loss",
 )  # fmt: skip
 
-_ORANGE, _BLUE = "#D55E00", "#0072B2"  # Okabe and Ito, told apart by the colour-blind too
 _SHORT = {"mvm_error": "MVM error", "iso_accuracy": "A*"}
 
 
@@ -169,7 +169,7 @@ class SensitivityResults:
         tolerated, lost = figure.subplots(2, 1)
         for t in self.tolerances:
             low = t.criterion == "mvm_error"
-            color = _ORANGE if t.acts_on == "signal" else _BLUE
+            color = ORANGE if t.acts_on == "signal" else BLUE
             if t.multiple:
                 place = names.index(t.name) + (-0.18 if low else 0.18)
                 shade = 0.45 if low else 1.0

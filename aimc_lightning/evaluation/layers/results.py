@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from rich.console import Group
 from rich.table import Table
 
+from aimc_lightning.evaluation.figure import BLUE, ORANGE
 from aimc_lightning.evaluation.rows import DriftRow
 from aimc_lightning.integration.times import format_time
 
@@ -74,7 +75,6 @@ _COLUMNS: dict[str, Callable[[LayerRow], str]] = {
 }
 _OF_CONVERTERS = ("clipped in", "DAC use", "clipped out", "ADC use")
 _OF_NETWORK = ("kurtosis before", "kurtosis", "lost alone", "+-", "A* lost")
-_BLUE, _ORANGE = "#0072B2", "#D55E00"  # from the palette of Okabe and Ito
 
 
 @dataclass(frozen=True)
@@ -182,12 +182,12 @@ class LayerResults:
         figure = Figure(figsize=size, layout="constrained")
         FigureCanvasAgg(figure)
         first, *rest = figure.subplots(1, 2 if lost else 1, sharey=True, squeeze=False)[0]
-        first.barh(names, [100 * row.mvm_error for row in self.layers], color=_BLUE)
+        first.barh(names, [100 * row.mvm_error for row in self.layers], color=BLUE)
         first.set_xlabel("MVM error on real inputs, %")
         first.invert_yaxis()
         for axes in rest:
             values, spread = [row.lost for row in self.layers], [r.lost_std for r in self.layers]
-            axes.barh(names, values, xerr=spread, color=_ORANGE, capsize=2)
+            axes.barh(names, values, xerr=spread, color=ORANGE, capsize=2)
             axes.set_xlabel(f"{self.metric} lost when alone analog")
         return figure
 
