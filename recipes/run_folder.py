@@ -128,12 +128,7 @@ class RunFolder:
 
     def start_session(self, versions: dict[str, str], hardware: str, command: list[str]) -> None:
         """Note when, where, by which command and with which versions work on the run began."""
-        session = {
-            "started": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-            "command": " ".join(command),
-            "hardware": hardware,
-            "versions": versions,
-        }
+        session = session_record(versions, hardware, " ".join(command))
         self._manifest["sessions"].append(session)
         self._write()
 
@@ -165,6 +160,22 @@ class RunFolder:
 
     def _write(self) -> None:
         write_atomically(self.path / _MANIFEST, json.dumps(self._manifest, indent=2) + "\n")
+
+
+def session_record(versions: dict[str, str], hardware: str, command: str) -> dict[str, Any]:
+    """Return what is kept of a session that begins now.
+
+    Args:
+        versions: Versions by name.
+        hardware: The machine in words.
+        command: Command line.
+    """
+    return {
+        "started": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "command": command,
+        "hardware": hardware,
+        "versions": versions,
+    }
 
 
 def finished_stages(path: Path) -> list[str]:

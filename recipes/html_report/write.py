@@ -2,7 +2,6 @@
 
 import shlex
 import sys
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ from aimc_lightning.evaluation.results import DriftResults
 from aimc_lightning.evaluation.tolerances import SensitivityResults
 from aimc_lightning.recipes.html_report.page import render_page
 from aimc_lightning.recipes.html_report.run_data import RunData, tile_configs
-from aimc_lightning.recipes.run_folder import write_atomically
+from aimc_lightning.recipes.run_folder import session_record, write_atomically
 from aimc_lightning.recipes.versions import collect_versions, describe_hardware
 
 
@@ -53,12 +52,8 @@ def write_report(
             "first."
         )
     name = type(model).__name__
-    session = {
-        "started": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "command": shlex.join(["python", *sys.argv]),
-        "hardware": describe_hardware(),
-        "versions": collect_versions(),
-    }
+    command = shlex.join(["python", *sys.argv])
+    session = session_record(collect_versions(), describe_hardware(), command)
     run = RunData(
         path.stem, name, [session],
         results=results,
