@@ -99,6 +99,36 @@ def auxiliary_dtype(periphery: Periphery, weight: Tensor) -> torch.dtype:
     return torch.bfloat16 if noisy else weight.dtype
 
 
+def product_dtype(periphery: Periphery, weight: Tensor) -> torch.dtype:
+    """Return the dtype of the product itself: autocast's bfloat16 where noise hides its rounding.
+
+    DAC codes of up to 8 bits are exact in bfloat16. Outputs are rounded by at most 2**-9 of their
+    size, so never by more than the output noise if 2**-9 of the bound is within it. float16 is not
+    used: sums of codes exceed its largest number.
+
+    Example:
+        >>> import torch
+        >>> p = Periphery(output_noise_std=0.04, out_bound=12.0)
+        >>> with torch.autocast("cpu", torch.bfloat16):
+        ...     product_dtype(p, torch.ones(1))
+        torch.bfloat16
+        >>> product_dtype(p, torch.ones(1))
+        torch.float32
+    """
+    device = weight.device.type
+    hidden = periphery.out_bound is not None and (
+        periphery.out_bound * 2**-9 <= periphery.output_noise_std
+    )
+    if (
+        hidden
+        and weight.dtype == torch.float32
+        and torch.is_autocast_enabled(device)
+        and torch.get_autocast_dtype(device) == torch.bfloat16
+    ):
+        return torch.bfloat16
+    return weight.dtype
+
+
 def crossbar_weights(
     weight: Tensor, periphery: Periphery, negative: Tensor | None = None
 ) -> CrossbarWeights:
@@ -205,12 +235,13 @@ def _analog_product(
     x: Tensor, step: float, weights: CrossbarWeights, p: Periphery, product: Product
 ) -> tuple[Tensor, Tensor | None]:
     """Return the product after IR drop and offsets, and the variance of its read noise."""
-    z = product.forward(x, weights.weight)
+    z = product.forward(x.to(weights.weight.dtype), weights.weight).to(x.dtype)
     if step != 1.0:
         z = z.mul_(step)
     variance = input_sum = None
     if p.v_offset is not None or p.r_series > 0:
-        input_sum = product.forward(x, torch.ones_like(weights.weight)).mul_(step)
+        ones = torch.ones_like(weights.weight, dtype=x.dtype)
+        input_sum = product.forward(x, ones).mul_(step)
     helper = weights.positioned if weights.squares is None else weights.squares
     if helper is not None:
         # DAC codes are small integers, which bfloat16 holds exactly up to 8 bits.

@@ -40,7 +40,7 @@ def can_fuse(x: Tensor, weights: CrossbarWeights, periphery: Periphery, product:
     return (
         is_readable(x)
         and type(product) in (LinearProduct, ConvProduct)
-        and weights.weight.dtype == torch.float32
+        and weights.weight.dtype in (torch.float32, torch.bfloat16)
         and weights.negative is None
         and all(
             auxiliary is None or auxiliary.dtype == torch.bfloat16
@@ -126,7 +126,7 @@ class Products(NamedTuple):
 
 
 def _products(dac: DacOutput, weights: CrossbarWeights, product: RowProduct) -> Products:
-    z = product.forward(dac.codes, weights.weight)
+    z = product.forward(dac.codes.to(weights.weight.dtype), weights.weight).float()
     weighted = current = squares = None
     if weights.positioned is not None and dac.coarse is not None:
         weighted = product.forward(dac.coarse, weights.positioned)

@@ -70,12 +70,16 @@ def fused_backward(
     assert dac_codes is not None
     sums = None
     if needs[1] and not needs[0] and isinstance(product, LinearProduct):
-        sums = _sums_of_few(border(x, product), grad, weight, inverse_range)
+        sums = _sums_of_few(border(x, product), grad, weight.float(), inverse_range)
     of_inputs = needs[0] or (needs[1] and sums is None)
-    grad_rows, grad_w = rows.backward(grad, dac_codes.float(), weight, (of_inputs, needs[2]))
+    dtype = weight.dtype
+    grad_rows, grad_w = rows.backward(
+        grad.to(dtype), dac_codes.to(dtype), weight, (of_inputs, needs[2])
+    )
     grad_x = None
     if grad_rows is not None:
-        grad_x, sums = _leave(border(x, product), grad_rows, x.shape, product, inverse_range)
+        inputs = border(x, product)
+        grad_x, sums = _leave(inputs, grad_rows.float(), x.shape, product, inverse_range)
     widening, outside = (None, None) if sums is None else (sums[0], sums[1] / x.numel())
     return FusedGradients(grad_x, grad_w, per_output, widening, outside)
 

@@ -7,7 +7,12 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from aimc_lightning.functional.crossbar import CrossbarWeights, Periphery, dac_codes
+from aimc_lightning.functional.crossbar import (
+    CrossbarWeights,
+    Periphery,
+    dac_codes,
+    product_dtype,
+)
 from aimc_lightning.functional.input_range import input_range_gradient, range_step
 from aimc_lightning.functional.managed import managed_codes
 from aimc_lightning.functional.product import Product
@@ -41,7 +46,7 @@ class _AnalogMVM(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, *args: Any) -> Tensor:  # noqa: ANN401 - torch's context and arguments
         x, _, input_range, out_scale, mapping_scale, weights, periphery, product, generator = args
-        dtype = weights.weight.dtype
+        dtype = _chain_dtype(weights.weight)
         width = input_range.detach().abs().to(dtype)
         codes, factor = managed_codes(
             x.to(dtype) * (1 / width), weights, periphery, product, generator=generator
@@ -63,7 +68,7 @@ class _AnalogMVM(torch.autograd.Function):
         x, input_range, out_scale, mapping_scale, weight, compact, factor = ctx.saved_tensors
         p, product = ctx.periphery, ctx.product
         need_x, need_weight, need_range, need_scale = ctx.needs_input_grad[:4]
-        dtype = weight.dtype
+        dtype = _chain_dtype(weight)
         width = input_range.abs().to(dtype)
         grad, codes = grad_y.to(dtype), compact.to(dtype)
         if torch.compiler.is_compiling():
@@ -85,11 +90,12 @@ class _AnalogMVM(torch.autograd.Function):
         x_hat, step = dac_codes(relative.clone(), _ideal_dac(p), None)
         x_hat = x_hat if factor is None else x_hat * factor
         grad_clipped, grad_w = product.backward(
-            grad, x_hat, weight, (need_x or need_range, need_weight)
-        )
+            grad.to(weight.dtype), x_hat.to(weight.dtype), weight,
+            (need_x or need_range, need_weight),
+        )  # fmt: skip
         grad_w = _logical_gradient(grad_w, width * step, mapping_scale)
         if grad_clipped is not None:
-            grad_x = grad_clipped
+            grad_x = grad_clipped = grad_clipped.to(dtype)
             if p.clip_input:
                 grad_x = torch.ops.aten.hardtanh_backward(grad_clipped, relative, -1.0, 1.0)
             if need_range:
@@ -164,11 +170,17 @@ def _logical_gradient(grad: Tensor | None, scale: Tensor, mapping_scale: Tensor)
     if grad is None:
         return None
     to_logical = (scale / mapping_scale).expand(grad.shape[0])
+    grad = grad.to(_chain_dtype(grad))
     return grad.mul_(to_logical.view(-1, *(1,) * (grad.dim() - 1)))  # fresh from its product
 
 
+def _chain_dtype(weight: Tensor) -> torch.dtype:
+    """Return the dtype of the chain around a product whose weights may be in half precision."""
+    return torch.promote_types(weight.dtype, torch.float32)
+
+
 def _output_scale(out_scale: Tensor, mapping_scale: Tensor, weight: Tensor) -> Tensor:
-    return (out_scale.detach() * mapping_scale).to(weight.dtype).expand(weight.shape[0])
+    return (out_scale.detach() * mapping_scale).to(_chain_dtype(weight)).expand(weight.shape[0])
 
 
 def _ideal_dac(p: Periphery) -> Periphery:
@@ -212,7 +224,8 @@ def analog_mvm(
 
     Returns:
         Outputs in digital units; the type of ``x``, or autocast's where that is on. The chain
-        itself runs in at least float32, since half precision would change converter codes.
+        itself runs in at least float32, since half precision would change converter codes; its
+        product follows autocast, see :func:`~aimc_lightning.functional.crossbar.product_dtype`.
 
     Source:
         IBM/aihwkit, ``src/aihwkit/simulator/tiles/periphery.py``, ``pre_forward`` to
@@ -221,10 +234,19 @@ def analog_mvm(
     weights, mapping_scale, periphery = prepared
     device = x.device.type
     autocast = torch.is_autocast_enabled(device)
+    dtype = torch.get_autocast_dtype(device) if autocast else x.dtype
+    if autocast:
+        weights = _cast(weights, product_dtype(periphery, weights.weight))
+        x = x.float() if device == "cpu" and x.dtype == dtype else x  # what the kernels read
     fused = HAS_KERNELS and can_fuse(x, weights, periphery, product)
     function = _FusedMVM if fused else _AnalogMVM
     with torch.autocast(device, enabled=False) if autocast else nullcontext():
         y = function.apply(
             x, weight, input_range, out_scale, mapping_scale, weights, periphery, product, generator
         )
-    return y.to(torch.get_autocast_dtype(device) if autocast else x.dtype)
+    return y.to(dtype)
+
+
+def _cast(weights: CrossbarWeights, dtype: torch.dtype) -> CrossbarWeights:
+    negative = None if weights.negative is None else _cast(weights.negative, dtype)
+    return weights._replace(weight=weights.weight.to(dtype), negative=negative)

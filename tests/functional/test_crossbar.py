@@ -11,6 +11,7 @@ from aimc_lightning.functional.crossbar import (
     crossbar_codes,
     crossbar_weights,
     dac_codes,
+    product_dtype,
 )
 from aimc_lightning.functional.managed import managed_codes
 from aimc_lightning.functional.product import ConvProduct, LinearProduct
@@ -236,6 +237,45 @@ def test_error_of_half_precision_corrections_is_far_below_the_output_noise():
     expected = reference.chain(w, x, dac_steps=254, ir_drop_scale=1.0)
     error = ours.double().numpy() - expected
     assert np.sqrt((error**2).mean()) < 0.04 / 50
+
+
+HALF = Periphery(dac_steps=254, output_noise_std=0.04, out_bound=12.0)
+
+
+@pytest.mark.parametrize(
+    ("change", "autocast", "expected"),
+    [
+        ({}, torch.bfloat16, torch.bfloat16),
+        ({}, torch.float16, torch.float32),
+        ({}, None, torch.float32),
+        ({"output_noise_std": 0.02}, torch.bfloat16, torch.float32),
+        ({"out_bound": 24.0}, torch.bfloat16, torch.float32),
+        ({"out_bound": None}, torch.bfloat16, torch.float32),
+    ],
+)
+def test_product_follows_autocast_where_its_rounding_stays_within_the_noise(
+    change, autocast, expected
+):
+    p = HALF._replace(**change)
+    with torch.autocast("cpu", autocast or torch.bfloat16, enabled=autocast is not None):
+        assert product_dtype(p, torch.ones(1)) == expected
+        assert product_dtype(p, torch.ones(1, dtype=torch.float64)) == torch.float64
+
+
+def test_error_of_a_half_precision_product_is_below_a_third_of_the_output_noise():
+    # Weights and inputs that fill the whole range of the ADC, as those of real layers hardly do.
+    rng = np.random.default_rng(0)
+    w, x = rng.uniform(-1, 1, (64, 512)), rng.normal(0, 0.4, (64, 512))
+    quiet = Periphery(dac_steps=254)
+    weights = crossbar_weights(torch.from_numpy(w).float(), quiet)
+    weights = weights._replace(weight=weights.weight.bfloat16())
+    ours = crossbar_codes(torch.from_numpy(x).float(), weights, quiet, LinearProduct())
+    expected = reference.chain(w, x, dac_steps=254)
+    assert np.abs(expected).max() > 12
+    inside = np.abs(expected) < 12
+    error = (ours.double().numpy() - expected)[inside]
+    assert np.sqrt((error**2).mean()) < 0.04 / 3
+    assert np.abs(error).max() < 0.04 * 1.5
 
 
 @pytest.mark.parametrize("values", [

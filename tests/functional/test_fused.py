@@ -114,6 +114,13 @@ def test_kernels_agree_for_any_memory_layout(name):
 
 
 @every_product
+def test_kernels_agree_with_the_chain_when_the_product_is_in_bfloat16(name):
+    twins = Twins(name, STANDARD)
+    twins.weights = twins.weights._replace(weight=twins.weights.weight.bfloat16())
+    _agree(twins.run(True), twins.run(False), twins.s * twins.gamma * twins.c * twins.p.adc_step)
+
+
+@every_product
 def test_noise_of_the_kernels_has_the_moments_of_the_chain(name):
     # 200 passes each; the errors of mean and deviation, in standard errors, are averaged over all
     # outputs (at least 7): their root mean square is 1, the deviations' ratio 1 within 5 errors.

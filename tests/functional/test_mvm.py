@@ -5,6 +5,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from aimc_lightning.functional import mvm
 from aimc_lightning.functional.crossbar import Periphery, crossbar_weights
 from aimc_lightning.functional.mvm import PreparedTile, analog_mvm
 from aimc_lightning.functional.product import ConvProduct, LinearProduct
@@ -254,6 +255,23 @@ def test_backward_within_autocast_gives_gradients_in_the_leaves_types():
     expected = tile.gradients(tile.run(), torch.tensor(DY).bfloat16().float())
     for ours, other in zip(gradients, expected, strict=True):
         torch.testing.assert_close(ours, other)
+
+
+@pytest.mark.parametrize("kernels", [False, mvm.HAS_KERNELS])
+def test_product_and_its_gradients_are_in_bfloat16_under_autocast(kernels, monkeypatch):
+    monkeypatch.setattr(mvm, "HAS_KERNELS", kernels)
+    p = Periphery(dac_steps=254, adc_steps=254, out_bound=10.0, output_noise_std=0.04)
+    tile = Tile(p, torch.float32)
+    expected = tile.run()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        y = tile.run()
+    saved = y.grad_fn.next_functions[0][0].saved_tensors  # of the tile, before the last cast
+    assert saved[4].dtype == torch.bfloat16  # its weights
+    step = (tile.c * tile.gamma * tile.s * p.adc_step).max().item()
+    assert (y - expected).abs().max() < 1.01 * step + 2**-8 * expected.abs().max()
+    for ours, other in zip(tile.gradients(y), tile.gradients(expected), strict=True):
+        assert ours.dtype == torch.float32
+        torch.testing.assert_close(ours, other, rtol=0.02, atol=0.02 * other.abs().max().item())
 
 
 def test_same_generator_gives_the_same_output():
