@@ -72,6 +72,24 @@ class LinearProduct(NamedTuple):
         return _rows(values).sum(0)
 
 
+class OneHotProduct(LinearProduct):
+    """``x @ weight.T`` for inputs that are a diagonal matrix, of which only the diagonal is given.
+
+    Inputs ``(in_features, 1)``, weights ``(out_features, in_features)``. Equal to the whole product
+    bit for bit; without gradients.
+
+    Example:
+        >>> import torch
+        >>> OneHotProduct().forward(torch.tensor([[1.0], [2.0]]), torch.tensor([[3.0, 4.0]]))
+        tensor([[3.],
+                [8.]])
+    """
+
+    def forward(self, x: Tensor, weight: Tensor) -> Tensor:
+        """Return the product, shape ``(in_features, out_features)``."""
+        return x * weight.t().contiguous()
+
+
 class StackedProduct(NamedTuple):
     """``x @ weight.T`` for equal tiles side by side, in one batched product.
 

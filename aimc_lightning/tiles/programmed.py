@@ -14,7 +14,7 @@ from aimc_lightning.functional.crossbar import (
 )
 from aimc_lightning.functional.managed import managed_codes
 from aimc_lightning.functional.nonlinearity import calibrated_slope
-from aimc_lightning.functional.product import LinearProduct
+from aimc_lightning.functional.product import LinearProduct, OneHotProduct, Product
 from aimc_lightning.tiles.mapping import mapping_scale
 
 
@@ -104,11 +104,9 @@ class ProgrammedTile:
             return None
         start = sum(len(crossbar.weight) for crossbar in self.crossbars[:index])
         periphery = _columns(self.periphery, start, start + len(weight))
-        inputs = torch.eye(weight.shape[1], dtype=weight.dtype)
         weights = crossbar_weights(weight, periphery)
-        codes, factor = managed_codes(
-            inputs, weights, periphery, LinearProduct(), generator=generator
-        )
+        inputs, product = _one_hot(weight, periphery)
+        codes, factor = managed_codes(inputs, weights, periphery, product, generator=generator)
         output = codes * periphery.adc_step * (1.0 if factor is None else factor)
         return compensation_readout(output, per_column=kind == "column")
 
@@ -148,6 +146,14 @@ class ProgrammedTile:
         )
         seed = int(torch.randint(0, 2**63 - 1, (), generator=generator))
         self.generator = torch.Generator(self.device).manual_seed(seed)
+
+
+def _one_hot(weight: Tensor, p: Periphery) -> tuple[Tensor, Product]:
+    """Return one-hot inputs and their product: the ones alone, where zeros stay exactly zero."""
+    whole = p.input_noise_std > 0 or p.dac_stochastic
+    if whole or p.noise_management != "none" or p.bound_management != "none":
+        return torch.eye(weight.shape[1], dtype=weight.dtype), LinearProduct()
+    return weight.new_ones(weight.shape[1], 1), OneHotProduct()
 
 
 def _with_column_spread(

@@ -10,10 +10,13 @@ from aimc_lightning.config import TileConfig
 from aimc_lightning.devices.faulty import FaultyDevice
 from aimc_lightning.devices.pcm import PCMDevice
 from aimc_lightning.devices.reram import ReRamWan2022
+from aimc_lightning.functional.product import LinearProduct
 from aimc_lightning.nn.base import program_, set_time_, unprogram_
 from aimc_lightning.nn.linear import AnalogLinear
 from aimc_lightning.presets import get_preset
+from aimc_lightning.tiles import programmed
 from aimc_lightning.tiles.programmed import ProgrammedTile
+from aimc_lightning.tiles.tile import build_periphery
 
 HOUR, DAY, YEAR = 3600.0, 86_400.0, 31_536_000.0
 QUIET = {"noise.output_std": 0.0, "noise.read_std": 0.0}
@@ -121,6 +124,38 @@ def test_read_noise_is_new_while_devices_stay():
     quiet = BARE.with_values({"chip.device": PCMDevice(read_noise_scale=0.0)})
     assert torch.equal(_aged(_model(quiet), HOUR, read=1), _aged(_model(quiet), HOUR, read=2))
     assert not torch.equal(_aged(_model(BARE), HOUR, read=1), _aged(_model(BARE), HOUR, read=2))
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {},
+        QUIET,
+        {"noise.output_spread": 0.2, "distortion.v_offset_std": 0.01},
+        {"distortion.r_series": 0.02, "dac.asymmetry": 0.1, "noise.read_type": "constant"},
+        {"distortion.polarity_std": 0.05, "chip.compensation": "column", "adc.bits": None},
+    ],
+    ids=str,
+)
+def test_read_out_of_the_ones_alone_is_that_of_whole_one_hot_vectors(values, monkeypatch):
+    config = TileConfig().with_values({"mapping.max_outputs": 30, **values})
+    model = _model(config, out=70, inputs=200)
+    _aged(model, DAY)
+    ours = _tile(model).compensation
+    whole = torch.eye(200), LinearProduct()
+    monkeypatch.setattr(programmed, "_one_hot", lambda *_: whole)
+    _aged(model, DAY)
+    assert torch.equal(ours, _tile(model).compensation)
+    assert not torch.equal(ours, torch.ones_like(ours))
+
+
+@pytest.mark.parametrize("values", [
+    {"noise.input_std": 0.01}, {"dac.stochastic": True}, {"input_range.mode": "dynamic"},
+], ids=str)  # fmt: skip
+def test_read_out_takes_whole_vectors_where_zeros_do_not_stay_zero(values):
+    periphery = build_periphery(TileConfig().with_values(values))
+    assert programmed._one_hot(torch.ones(3, 7), periphery)[0].shape == (7, 7)
+    assert programmed._one_hot(torch.ones(3, 7), build_periphery(TileConfig()))[0].shape == (7, 1)
 
 
 def test_each_crossbar_is_compensated_by_itself():
