@@ -105,6 +105,8 @@ def _lines(results: dict[str, Any]) -> list[str]:
             f"Drift evaluation of ResNet-32, 5 chips x 4 times, one batch of 128: plain forwards "
             f"{drift['plain'][0]:.1f} s, full model with programming {drift['full'][0]:.1f} s.",
         ]
+    for name, steps in results.get("breakdown", {}).items():
+        lines += ["", *_parts(TITLES[name], steps)]
     for key, ratios in results.get("scaling", {}).items():
         values = ", ".join(f"{value}: {ratio:.2f}" for value, ratio in ratios.items())
         what = (
@@ -112,6 +114,25 @@ def _lines(results: dict[str, Any]) -> list[str]:
         )
         lines += ["", f"Linear 1024 x 1024, full model, ratio of {what}, over {key}: {values}."]
     return lines
+
+
+def _parts(title: str, steps: dict[str, dict[str, float]]) -> list[str]:
+    """Return the table of ``breakdown.py`` for one network."""
+    labels = sorted({label for parts in steps.values() for label in parts})
+    labels.sort(key=lambda label: -max(parts.get(label, 0.0) for parts in steps.values()))
+    rows = [
+        f"| {label} | {' | '.join(f'{parts.get(label, 0.0):.2f}' for parts in steps.values())} |"
+        for label in labels
+    ]
+    total = " | ".join(f"{sum(parts.values()):.2f}" for parts in steps.values())
+    return [
+        f"Parts of a step, {title}, plain step = 1 (`python benchmarks/breakdown.py`):",
+        "",
+        f"| part | {' | '.join(steps)} |",
+        f"|---{'|---' * len(steps)}|",
+        *rows,
+        f"| sum | {total} |",
+    ]
 
 
 def _ratio(times: dict[str, Any], variant: str) -> str:
