@@ -23,8 +23,9 @@ class NoiseSchedule:
             ``None`` lets them learn to the end.
         freeze_batch_norm: Epoch or step from which on batch-norm layers normalise with their
             running statistics, as they will on a chip. Statistics of the batch would undo the
-            shifts that noise causes, so that the network never learns to bear them. ``None``
-            takes those of the batch to the end.
+            shifts that noise causes, so that the network never learns to bear them. At a large
+            learning rate training then diverges: freeze late. ``None`` takes those of the batch
+            to the end.
 
     Source:
         A linear ramp over the first 20 of 600 epochs is what replications of Rasch et al., Nature
