@@ -21,7 +21,6 @@ if __name__ == "__main__":
 
 import torch
 from cases import CASES, Case, analog, evaluation_step, programmed, training_step, variants
-from measure import interleaved
 from report import write_report
 from torch import Tensor
 
@@ -79,19 +78,26 @@ class Stopwatch:
 
 def _product(args: tuple[Any, ...]) -> str:
     half = any(isinstance(value, Tensor) and value.dtype == torch.bfloat16 for value in args)
-    return "products with |W| in bfloat16" if half else "products with W"
+    return "products for IR drop and read noise, bfloat16" if half else "products with W"
 
 
-def breakdown(step: Callable[[], None], watch: Stopwatch, repeats: int = 5) -> dict[str, float]:
-    """Return the seconds of one step by part."""
+def breakdown(
+    step: Callable[[], None], plain: Callable[[], None], watch: Stopwatch, seconds: float = 3.0
+) -> dict[str, float]:
+    """Return the parts of a step in multiples of a plain step, both taken in turn."""
     step()
+    plain()
     watch.seconds.clear()
-    begin = time.perf_counter()
-    for _ in range(repeats):
+    whole = base = 0.0
+    while whole < seconds:
+        begin = time.perf_counter()
+        plain()
+        middle = time.perf_counter()
         step()
-    whole = time.perf_counter() - begin
-    parts = {label: seconds / repeats for label, seconds in watch.seconds.most_common()}
-    return {**parts, _REST: whole / repeats - sum(parts.values())}
+        base += middle - begin
+        whole += time.perf_counter() - middle
+    parts = {label: part / base for label, part in watch.seconds.most_common()}
+    return {**parts, _REST: whole / base - sum(parts.values())}
 
 
 def main() -> None:
@@ -110,11 +116,9 @@ def main() -> None:
         found = results.setdefault("breakdown", {})[name] = {}
         for mode, make_step in (("train", training_step), ("eval", evaluation_step)):
             plain = make_step(case, case.model.train(mode == "train"))
-            base = interleaved({"plain": plain}, 5)["plain"].median
             for variant, model in models.items():
                 ready = model.train() if mode == "train" else programmed(model)
-                parts = breakdown(make_step(case, ready), watch)
-                found[f"{variant}, {mode}"] = {k: seconds / base for k, seconds in parts.items()}
+                found[f"{variant}, {mode}"] = breakdown(make_step(case, ready), plain, watch)
         print(name, json.dumps(found, indent=1), flush=True)
     write_report(results, _HERE)
 
