@@ -159,7 +159,7 @@ RULES = {
 NONE = {
     "accumulated_noise_growth", "auxiliary_dtype", "combined_table", "converter_codes",
     "crossbar_codes", "crossbar_weights", "dac_codes", "managed_codes", "next_bound_factor",
-    "position_weights", "quantize_uniform", "quantizer_steps", "require_time",
+    "position_weights", "product_dtype", "quantize_uniform", "quantizer_steps", "require_time",
     "standard_normal_like", "updated_input_range",
 }  # fmt: skip
 _SAME = {"power_law_noise_strength", "noisy_weight", "pcm_weight_noise"}  # spelled out in TRUE
