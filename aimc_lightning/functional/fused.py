@@ -92,10 +92,11 @@ def _dac(
     shape = blocks.rows, blocks.channels
     drops, reads = weights.positioned is not None, weights.squares is not None
     half = torch.bfloat16
+    coarse = drops or weights.weight.dtype == half
     out = DacOutput(
         torch.empty(shape, dtype=torch.float32),
         torch.empty(shape, dtype=_code_dtype(p.dac_steps)) if keep else None,
-        torch.empty(shape, dtype=half) if drops else None,
+        torch.empty(shape, dtype=half) if coarse else None,
         torch.empty(drops + reads, *shape, dtype=half) if drops or reads else None,
     )
     magnitude = out.pair[0] if drops and out.pair is not None else None
@@ -126,7 +127,9 @@ class Products(NamedTuple):
 
 
 def _products(dac: DacOutput, weights: CrossbarWeights, product: RowProduct) -> Products:
-    z = product.forward(dac.codes.to(weights.weight.dtype), weights.weight).float()
+    codes = dac.coarse if weights.weight.dtype == torch.bfloat16 else dac.codes
+    assert codes is not None
+    z = product.forward(codes, weights.weight).float()
     weighted = current = squares = None
     if weights.positioned is not None and dac.coarse is not None:
         weighted = product.forward(dac.coarse, weights.positioned)

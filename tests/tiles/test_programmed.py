@@ -142,8 +142,7 @@ def test_read_out_of_the_ones_alone_is_that_of_whole_one_hot_vectors(values, mon
     model = _model(config, out=70, inputs=200)
     _aged(model, DAY)
     ours = _tile(model).compensation
-    whole = torch.eye(200), LinearProduct()
-    monkeypatch.setattr(programmed, "_one_hot", lambda *_: whole)
+    monkeypatch.setattr(programmed, "_one_hot", lambda *_: (torch.eye(200), LinearProduct()))
     _aged(model, DAY)
     assert torch.equal(ours, _tile(model).compensation)
     assert not torch.equal(ours, torch.ones_like(ours))
