@@ -104,10 +104,16 @@ def test_file_has_at_most_300_lines(path, name):
     assert len(path.read_text().splitlines()) <= 300
 
 
+def _is_gpu_kernel(node: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
+    return any(ast.unparse(decorator) == "triton.jit" for decorator in node.decorator_list)
+
+
 @every_module
 def test_functions_are_short_and_take_few_parameters(path, name):
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            if _is_gpu_kernel(node):
+                continue  # one parameter for each tensor and number, and no calls to split it by
             body = node.body[1:] if ast.get_docstring(node) else node.body
             lines = body[-1].end_lineno - body[0].lineno + 1 if body else 0
             assert lines <= 40, f"{node.name} has {lines} lines"

@@ -25,8 +25,11 @@ from aimc_lightning.functional.cpu_layout import Border, border, dense, flat_arr
 from aimc_lightning.functional.cpu_product import RowProduct
 from aimc_lightning.functional.crossbar import CrossbarWeights, Periphery
 from aimc_lightning.functional.product import ConvProduct, LinearProduct, Product
-
-_MAX_STEPS = 2 * 32767  # codes are kept as 16-bit integers at most
+from aimc_lightning.functional.standard_effects import (
+    Scales,
+    code_dtype,
+    has_only_standard_effects,
+)
 
 
 def can_fuse(x: Tensor, weights: CrossbarWeights, periphery: Periphery, product: Product) -> bool:
@@ -40,36 +43,8 @@ def can_fuse(x: Tensor, weights: CrossbarWeights, periphery: Periphery, product:
     return (
         is_readable(x)
         and type(product) in (LinearProduct, ConvProduct)
-        and weights.weight.dtype in (torch.float32, torch.bfloat16)
-        and weights.negative is None
-        and all(
-            auxiliary is None or auxiliary.dtype == torch.bfloat16
-            for auxiliary in (weights.magnitude, weights.positioned, weights.squares)
-        )
-        and _only_standard_effects(periphery)
+        and has_only_standard_effects(weights, periphery)
     )
-
-
-def _only_standard_effects(p: Periphery) -> bool:
-    converters = (
-        p.clip_input
-        and p.dac_steps is not None
-        and p.dac_steps <= _MAX_STEPS
-        and p.adc_steps is not None
-        and p.adc_steps <= _MAX_STEPS
-        and not (p.dac_stochastic or p.adc_stochastic)
-    )
-    return (
-        converters
-        and p.input_asymmetry == p.input_noise_std == p.output_asymmetry == p.r_series == 0
-        and p.v_offset is None
-        and p.steepness is None
-        and p.noise_management == p.bound_management == "none"
-    )
-
-
-def _code_dtype(steps: int | None) -> torch.dtype:
-    return torch.int8 if steps is not None and steps <= 254 else torch.int16
 
 
 class DacOutput(NamedTuple):
@@ -95,7 +70,7 @@ def _dac(
     coarse = drops or weights.weight.dtype == half
     out = DacOutput(
         torch.empty(shape, dtype=torch.float32),
-        torch.empty(shape, dtype=_code_dtype(p.dac_steps)) if keep else None,
+        torch.empty(shape, dtype=code_dtype(p.dac_steps)) if keep else None,
         torch.empty(shape, dtype=half) if coarse else None,
         torch.empty(drops + reads, *shape, dtype=half) if drops or reads else None,
     )
@@ -149,7 +124,7 @@ def _adc(
     products: Products, out: Border, p: Periphery, vectors: OutputVectors, numbers: OutputNumbers
 ) -> Tensor:
     blocks = out.blocks
-    codes = torch.empty(blocks.rows, blocks.channels, dtype=_code_dtype(p.adc_steps))
+    codes = torch.empty(blocks.rows, blocks.channels, dtype=code_dtype(p.adc_steps))
     inside = ProductArrays(*(flat_array(x) for x in products))
     outside = OutputArrays(flat_array(out.flat), flat_array(codes))
     run_in_threads(
@@ -204,8 +179,8 @@ def fused_forward(
     weights: CrossbarWeights,
     periphery: Periphery,
     product: Product,
-    input_range: Tensor,
-    output_scale: Tensor,
+    scales: Scales,
+    dtype: torch.dtype,
     *,
     keep: bool,
     generator: torch.Generator | None = None,
@@ -217,24 +192,24 @@ def fused_forward(
         weights: Weights of the tile.
         periphery: Numbers of the signal chain.
         product: How inputs meet weights.
-        input_range: Range c, positive scalar tensor.
-        output_scale: Digital units per normalised weight, ``(out,)``.
+        scales: Input range, scalar tensor, and output scale, ``(out,)``.
+        dtype: Type of the outputs.
         keep: Whether a backward pass follows.
         generator: Random numbers; torch's own if ``None``.
 
     Returns:
         Outputs, in the memory layout of ``x``, and codes.
     """
-    p = periphery
+    p, input_range = periphery, scales.input_range.abs()
     inputs = border(x, product)
     rows = RowProduct(product, x.shape, weights.weight)
     dac = _dac(inputs, p, (1 / input_range).item(), weights, keep)
     products = _products(dac, weights, rows)
     y, outputs = dense(rows.output_shape, product, in_rows=inputs.in_rows)
-    variance = _noise_variance(p, output_scale)
+    variance = _noise_variance(p, scales.output)
     vectors = OutputVectors(
-        flat_array(output_scale * (input_range * p.adc_step)),
+        flat_array(scales.output * (input_range * p.adc_step)),
         flat_array(variance, np.float32),
     )
     codes = _adc(products, outputs, p, vectors, _output_numbers(p, weights.in_features, generator))
-    return FusedOutput(y, rows.from_rows(codes), dac.saved)
+    return FusedOutput(y.to(dtype), rows.from_rows(codes), dac.saved)

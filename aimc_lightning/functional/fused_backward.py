@@ -1,6 +1,6 @@
 """The backward pass of one tile on the CPU with all element-wise work in two kernels."""
 
-from typing import NamedTuple
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -17,57 +17,43 @@ from aimc_lightning.functional.cpu_jit import run_in_threads
 from aimc_lightning.functional.cpu_layout import Border, border, dense, flat_array
 from aimc_lightning.functional.cpu_product import RowProduct
 from aimc_lightning.functional.crossbar import Periphery
-from aimc_lightning.functional.fused import FusedOutput
+from aimc_lightning.functional.input_range import range_step
 from aimc_lightning.functional.product import LinearProduct, Product
+from aimc_lightning.functional.standard_effects import Gradients, Scales
 
 _FEW = 16  # one clipped input in so many: products with their columns alone still pay
-
-
-class FusedGradients(NamedTuple):
-    """Gradients of a tile before the scales of weight, input range and output scale.
-
-    ``x`` has the shape of the inputs and ``weight`` of the normalised weight; ``per_output`` is the
-    sum of gradient times ADC code, ``(out,)``; ``widening`` the sum of the gradients that widen the
-    input range, and ``outside`` the share of inputs on or beyond it, both scalar.
-    """
-
-    x: Tensor | None
-    weight: Tensor | None
-    per_output: Tensor | None
-    widening: Tensor | None
-    outside: Tensor | None
 
 
 def fused_backward(
     grad_y: Tensor,
     x: Tensor,
     weight: Tensor,
-    forward: FusedOutput,
-    scales: tuple[Tensor, Tensor],
+    codes: Sequence[Tensor],
+    scales: Scales,
     periphery: Periphery,
     product: Product,
     needs: tuple[bool, bool, bool, bool],
-) -> FusedGradients:
+) -> Gradients:
     """Return the gradients of :func:`~aimc_lightning.functional.fused.fused_forward`.
 
     Args:
         grad_y: Gradient of the outputs.
         x: Inputs.
         weight: Normalised weights of the tile.
-        forward: Result of the forward pass; ``y`` is not used.
-        scales: Input range, positive scalar tensor, and output scale, ``(out,)``.
+        codes: Of the ADC, in the shape of the outputs, and of the DAC, in rows.
+        scales: Input range, scalar tensor, and output scale, ``(out,)``.
         periphery: Numbers of the signal chain.
         product: How inputs meet weights.
         needs: Whether to return the gradients of inputs, of range, of weight, and of output scale.
     """
-    input_range, output_scale = scales
+    adc_codes, dac_codes = codes
+    width, grad_y = scales.input_range.abs(), grad_y.float()
     rows = RowProduct(product, x.shape, weight)
     limit = periphery.code_limit or 0.0
     grad, per_output = _enter(
-        border(grad_y, product), rows.to_rows(forward.codes), output_scale, limit, needs[3]
+        border(grad_y, product), rows.to_rows(adc_codes), scales.output, limit, needs[3]
     )
-    dac_codes, inverse_range = forward.dac_codes, (1 / input_range).item()
-    assert dac_codes is not None
+    inverse_range = (1 / width).item()
     sums = None
     if needs[1] and not needs[0] and isinstance(product, LinearProduct):
         sums = _sums_of_few(border(x, product), grad, weight.float(), inverse_range)
@@ -80,8 +66,12 @@ def fused_backward(
     if grad_rows is not None:
         inputs = border(x, product)
         grad_x, sums = _leave(inputs, grad_rows.float(), x.shape, product, inverse_range)
-    widening, outside = (None, None) if sums is None else (sums[0], sums[1] / x.numel())
-    return FusedGradients(grad_x, grad_w, per_output, widening, outside)
+    grad_range = None
+    if needs[1] and sums is not None:
+        p, outside = periphery, sums[1] / x.numel()
+        grad_range = range_step(width, sums[0], outside, p.decay, p.min_percentage)
+        grad_range = scales.input_range.sign() * grad_range
+    return Gradients(grad_x, grad_w, per_output, grad_range)
 
 
 def _sums_of_few(

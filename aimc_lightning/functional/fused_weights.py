@@ -5,8 +5,6 @@ define it. The kernel knows the laws with one draw per weight and no rounding, a
 """
 
 import ctypes
-from collections.abc import Sequence
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -23,19 +21,10 @@ from aimc_lightning.functional.cpu_weights import (
     WeightArrays,
     prepare_rows,
 )
-from aimc_lightning.functional.crossbar import CrossbarWeights, Periphery, auxiliary_dtype
+from aimc_lightning.functional.crossbar import CrossbarWeights, Periphery
 from aimc_lightning.functional.ir_drop import position_weights
-from aimc_lightning.functional.noise import G_MAX_US, PCM_COEFFICIENTS_US, WeightNoiseType
-
-
-class NoiseLaw(NamedTuple):
-    """Arguments of :func:`.noise.noisy_weight`, with the names they have there."""
-
-    kind: WeightNoiseType = "none"
-    std: float = 0.0
-    w_max: float = 1.0
-    coefficients: Sequence[float] = PCM_COEFFICIENTS_US
-    t_inference_s: float = 0.0
+from aimc_lightning.functional.noise import NoiseLaw
+from aimc_lightning.functional.standard_effects import has_simple_weights
 
 
 def can_fuse_weights(weight: Tensor, periphery: Periphery, law: NoiseLaw) -> bool:
@@ -45,16 +34,7 @@ def can_fuse_weights(weight: Tensor, periphery: Periphery, law: NoiseLaw) -> boo
         >>> can_fuse_weights(torch.ones(3, 2), Periphery(), NoiseLaw("discretize"))
         False
     """
-    known = law.kind in ("none", "additive", "polynomial", "programming") or (
-        law.kind == "pcm" and law.t_inference_s == 0
-    )
-    return (
-        known
-        and is_readable(weight)
-        and len(law.coefficients) <= 3
-        and periphery.read_noise_type == "pcm"
-        and auxiliary_dtype(periphery, weight) == torch.bfloat16
-    )
+    return is_readable(weight) and has_simple_weights(weight, periphery, law)
 
 
 def _noise_numbers(law: NoiseLaw, generator: torch.Generator | None) -> NoiseNumbers:
@@ -62,13 +42,9 @@ def _noise_numbers(law: NoiseLaw, generator: torch.Generator | None) -> NoiseNum
         return NoiseNumbers(NONE, 1.0, 0.0, 0.0, 0.0, 0.0, 0, 0)
     seed = int(torch.randint(0, 2**63 - 1, (), generator=generator))
     keys = seed & 0xFFFFFFFF, seed >> 32
-    if law.kind == "additive":
-        return NoiseNumbers(ADDED, law.w_max, law.std * law.w_max, 1.0, 0.0, 0.0, *keys)
-    c0, c1, c2 = (*map(float, law.coefficients), 0.0, 0.0)[:3]
-    if law.kind == "polynomial":
-        return NoiseNumbers(ADDED, law.w_max, law.std * law.w_max, c0, c1, c2, *keys)
-    mode = REFLECTED if law.kind == "programming" else KEEPS_ZERO
-    return NoiseNumbers(mode, law.w_max, law.std / G_MAX_US, c0, c1, c2, *keys)
+    modes = {"pcm": KEEPS_ZERO, "programming": REFLECTED}
+    factor, c0, c1, c2 = law.numbers()
+    return NoiseNumbers(modes.get(law.kind, ADDED), law.w_max, factor, c0, c1, c2, *keys)
 
 
 def fused_weights(

@@ -13,12 +13,21 @@ from aimc_lightning.functional.crossbar import (
     dac_codes,
     product_dtype,
 )
-from aimc_lightning.functional.input_range import input_range_gradient, range_step
+from aimc_lightning.functional.gpu_launch import INTERPRETED
+from aimc_lightning.functional.input_range import input_range_gradient
 from aimc_lightning.functional.managed import managed_codes
 from aimc_lightning.functional.product import Product
+from aimc_lightning.functional.standard_effects import Scales
 
 try:
-    from aimc_lightning.functional.fused import FusedOutput, can_fuse, fused_forward
+    from aimc_lightning.functional.fused_gpu import can_fuse_on_gpu, gpu_forward
+    from aimc_lightning.functional.fused_gpu_backward import gpu_backward
+
+    HAS_GPU_KERNELS = True
+except ImportError:  # no Triton
+    HAS_GPU_KERNELS = False
+try:
+    from aimc_lightning.functional.fused import can_fuse, fused_forward
     from aimc_lightning.functional.fused_backward import fused_backward
 
     HAS_KERNELS = True
@@ -108,57 +117,60 @@ class _AnalogMVM(torch.autograd.Function):
 
 
 class _FusedMVM(torch.autograd.Function):
-    """The same with the CPU kernels of :mod:`.fused`."""
+    """The same with the kernels of :mod:`.fused` or :mod:`.fused_gpu`; outputs have a dtype."""
 
     @staticmethod
-    def forward(ctx: Any, *args: Any) -> Tensor:  # noqa: ANN401 - as in _AnalogMVM
+    def forward(ctx: Any, dtype: torch.dtype, *args: Any) -> Tensor:  # noqa: ANN401
         x, _, input_range, out_scale, mapping_scale, weights, periphery, product, generator = args
-        result = fused_forward(
-            x, weights, periphery, product, input_range.detach().abs(),
-            _output_scale(out_scale, mapping_scale, weights.weight),
-            keep=any(ctx.needs_input_grad), generator=generator,
+        scale = _output_scale(out_scale, mapping_scale, weights.weight).contiguous()
+        keep = any(ctx.needs_input_grad)
+        run = fused_forward if x.device.type == "cpu" and not INTERPRETED else gpu_forward
+        y, *codes = run(
+            x, weights, periphery, product, Scales(input_range.detach(), scale), dtype,
+            keep=keep, generator=generator,
         )  # fmt: skip
-        if any(ctx.needs_input_grad):
+        if keep:
             ctx.save_for_backward(
-                x, input_range, out_scale, mapping_scale, weights.weight,
-                result.codes, result.dac_codes,
-            )  # fmt: skip
+                x,
+                input_range,
+                out_scale,
+                mapping_scale,
+                weights.weight,
+                codes[0],
+                *codes[1:],
+                scale,
+            )
             ctx.periphery, ctx.product = periphery, product
-        return result.y
+        return y
 
     @staticmethod
     def backward(ctx: Any, grad_y: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ANN401
-        x, input_range, out_scale, mapping_scale, weight, codes, dac_codes = ctx.saved_tensors
+        x, input_range, out_scale, mapping_scale, weight, *codes, scale = ctx.saved_tensors
         p, product = ctx.periphery, ctx.product
-        need_x, need_weight, need_range, need_scale = ctx.needs_input_grad[:4]
+        need_x, need_weight, need_range, need_scale = ctx.needs_input_grad[1:5]
         if torch.is_grad_enabled():  # for a gradient of the gradient autograd must see each step
-            return _AnalogMVM.backward(_readable(ctx), grad_y)
-        width = input_range.abs()
-        grads = fused_backward(
-            grad_y, x, weight, FusedOutput(grad_y, codes, dac_codes),
-            (width, _output_scale(out_scale, mapping_scale, weight)), p, product,
+            return None, *_AnalogMVM.backward(_readable(ctx), grad_y)
+        run = fused_backward if len(codes) == 2 else gpu_backward
+        grads = run(
+            grad_y, x, weight, codes, Scales(input_range, scale), p, product,
             (need_x, need_range, need_weight, need_scale),
         )  # fmt: skip
-        grad_range = grad_scale = None
+        width, grad_scale = input_range.abs(), None
         if grads.per_output is not None:
             per_output = grads.per_output * (p.adc_step * width)
             grad_scale = (per_output * mapping_scale).sum_to_size(out_scale.shape)
-        if need_range and grads.widening is not None and grads.outside is not None:
-            grad_range = input_range.sign() * range_step(
-                width, grads.widening, grads.outside, p.decay, p.min_percentage
-            )
         grad_w = _logical_gradient(grads.weight, width * (2 / (p.dac_steps or 1)), mapping_scale)
-        return grads.x, grad_w, grad_range, grad_scale, None, None, None, None, None
+        grad_range = grads.range if need_range else None
+        return None, grads.x, grad_w, grad_range, grad_scale, None, None, None, None, None
 
 
 def _readable(ctx: Any) -> SimpleNamespace:  # noqa: ANN401 - torch's own context object
     """Return the context of a fused forward pass as the readable backward pass expects it."""
-    *tensors, _ = ctx.saved_tensors
     return SimpleNamespace(
-        saved_tensors=(*tensors, None),
+        saved_tensors=(*ctx.saved_tensors[:6], None),
         periphery=ctx.periphery,
         product=ctx.product,
-        needs_input_grad=ctx.needs_input_grad,
+        needs_input_grad=ctx.needs_input_grad[1:],
     )
 
 
@@ -237,13 +249,17 @@ def analog_mvm(
     dtype = torch.get_autocast_dtype(device) if autocast else x.dtype
     if autocast:
         weights = _cast(weights, product_dtype(periphery, weights.weight))
-        x = x.float() if device == "cpu" and x.dtype == dtype else x  # what the kernels read
-    fused = HAS_KERNELS and can_fuse(x, weights, periphery, product)
-    function = _FusedMVM if fused else _AnalogMVM
+    tile = (weight, input_range, out_scale, mapping_scale, weights, periphery, product, generator)
     with torch.autocast(device, enabled=False) if autocast else nullcontext():
-        y = function.apply(
-            x, weight, input_range, out_scale, mapping_scale, weights, periphery, product, generator
+        if autocast and device == "cpu" and x.dtype == dtype:
+            x = x.float()  # what the kernels read
+        fused = (HAS_GPU_KERNELS and can_fuse_on_gpu(x, weights, periphery, product)) or (
+            HAS_KERNELS and can_fuse(x, weights, periphery, product)
         )
+        if fused:
+            y: Tensor = _FusedMVM.apply(dtype, x, *tile)
+        else:
+            y = _AnalogMVM.apply(x, *tile)
     return y.to(dtype)
 
 

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from typing import Literal, get_args
+from typing import Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor
@@ -22,6 +22,29 @@ PCM_COEFFICIENTS_US = (0.26348, 1.9650, -1.1731)
 G_MAX_US = 25.0  # the polynomial was fitted for this range and is not rescaled
 _T_READ_S = 250e-9
 _T_0_S = 20.0
+
+
+class NoiseLaw(NamedTuple):
+    """Arguments of :func:`noisy_weight`, with the names they have there."""
+
+    kind: WeightNoiseType = "none"
+    std: float = 0.0
+    w_max: float = 1.0
+    coefficients: Sequence[float] = PCM_COEFFICIENTS_US
+    t_inference_s: float = 0.0
+
+    def numbers(self) -> tuple[float, float, float, float]:
+        """Return the factor and c0, c1, c2 of a spread ``factor (c0 + c1 r + c2 r**2)``.
+
+        Example:
+            >>> NoiseLaw("additive", 0.5).numbers()
+            (0.5, 1.0, 0.0, 0.0)
+        """
+        if self.kind == "additive":
+            return self.std * self.w_max, 1.0, 0.0, 0.0
+        c0, c1, c2 = (*map(float, self.coefficients), 0.0, 0.0)[:3]
+        in_us = self.kind in ("programming", "pcm")
+        return self.std / G_MAX_US if in_us else self.std * self.w_max, c0, c1, c2
 
 
 def polynomial(coefficients: Sequence[float], x: Tensor) -> Tensor:

@@ -1,5 +1,8 @@
 """Training noise that is the memory device itself: programmed anew, aged, and compensated."""
 
+import functools
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -41,25 +44,43 @@ def device_weight_noise(
         >>> bool((noisy == w).all())
         True
     """
+    crossbars = weight.flatten(1).split(out_sizes)
+    if weight.is_cuda and generator is None and not torch.compiler.is_compiling():
+        held = [_compiled(part, chip, t_inference_s) for part in crossbars]
+    else:
+        held = [_on_a_chip(part, chip, t_inference_s, generator) for part in crossbars]
+    return weight + scale * (torch.cat(held).view_as(weight) - weight)
+
+
+def _on_a_chip(
+    weight: Tensor, chip: ChipConfig, t_inference_s: float, generator: torch.Generator | None
+) -> Tensor:
+    """Return the weights, ``(out, in)``, that one crossbar holds after a time, compensated."""
     device, converter = chip.device, chip.converter
-    parts = []
-    for part in weight.flatten(1).split(out_sizes):
-        targets, factor = converter.to_conductances(part, device.g_max_us)
-        drawn = [device.program_chip(target, generator=generator) for target in targets]
-        programmed = converter.to_weights([g for g, _ in drawn], factor, device.g_max_us)
-        aged = programmed
-        if t_inference_s > 0:
-            reads = [
-                device.read(g, nu, target, t_inference_s, generator=generator)
-                for (g, nu), target in zip(drawn, targets, strict=True)
-            ]
-            aged = converter.to_weights(reads, factor, device.g_max_us)
-            if chip.compensation != "none":
-                axis = 1 if chip.compensation == "column" else None
-                reference = part if chip.compensation == "exact" else programmed
-                before, after = (
-                    w.abs().mean(axis, keepdim=axis is not None) for w in (reference, aged)
-                )
-                aged = aged * (before / after.clamp(min=1e-8))
-        parts.append(aged)
-    return weight + scale * (torch.cat(parts).view_as(weight) - weight)
+    targets, factor = converter.to_conductances(weight, device.g_max_us)
+    drawn = [device.program_chip(target, generator=generator) for target in targets]
+    programmed = converter.to_weights([g for g, _ in drawn], factor, device.g_max_us)
+    if t_inference_s == 0:
+        return programmed
+    reads = [
+        device.read(g, nu, target, t_inference_s, generator=generator)
+        for (g, nu), target in zip(drawn, targets, strict=True)
+    ]
+    aged = converter.to_weights(reads, factor, device.g_max_us)
+    if chip.compensation == "none":
+        return aged
+    axis = 1 if chip.compensation == "column" else None
+    reference = weight if chip.compensation == "exact" else programmed
+    before, after = (w.abs().mean(axis, keepdim=axis is not None) for w in (reference, aged))
+    return aged * (before / after.clamp(min=1e-8))
+
+
+def _compiled(weight: Tensor, chip: ChipConfig, t_inference_s: float) -> Tensor:
+    """Return the same from few kernels: on a GPU its hundred operations take most of a step."""
+    torch._dynamo.maybe_mark_dynamic(weight, [0, 1])  # compiled once for matrices of all sizes
+    return _compile()(weight, chip, t_inference_s, None)
+
+
+@functools.cache
+def _compile() -> Callable[..., Tensor]:
+    return torch.compile(_on_a_chip)

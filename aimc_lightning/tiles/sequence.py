@@ -14,7 +14,17 @@ from aimc_lightning.functional.crossbar import dac_codes
 from aimc_lightning.functional.input_range import input_range_gradient
 from aimc_lightning.functional.managed import managed_codes
 from aimc_lightning.functional.product import StackedProduct
+from aimc_lightning.functional.standard_effects import Scales
 from aimc_lightning.tiles.stack import TileGroup
+
+try:
+    from aimc_lightning.functional.fused_gpu import is_noisy
+    from aimc_lightning.functional.gpu_launch import new_seed
+    from aimc_lightning.functional.gpu_steps import can_fuse_steps, gpu_step, gpu_step_backward
+
+    HAS_GPU_KERNELS = True
+except ImportError:  # no Triton
+    HAS_GPU_KERNELS = False
 
 _PRODUCT = StackedProduct()
 _hardtanh_backward = torch.ops.aten.hardtanh_backward
@@ -67,6 +77,11 @@ class StepProduct:
             factors: list[Tensor | None] = [None] * len(groups)
             weights = [group.weights.weight for group in groups]
             self.record = StepRecord(self.x, codes, factors, weights)
+        self.on_gpu = _kernels(groups, ranges, scales)
+        self.seeds = [
+            new_seed(weight, group.generator, rows) if is_noisy(group.periphery) else None
+            for group in groups
+        ] if self.on_gpu else []  # fmt: skip
 
     def step(self, x: Tensor, rows: slice) -> Tensor:
         """Return the product of one time step.
@@ -80,22 +95,37 @@ class StepProduct:
         """
         self.x[rows] = x
         total: Tensor | None = None
-        for index, group in enumerate(self.groups):
-            codes, factor = managed_codes(
-                group.grouped(x) * self.inverse[index],
-                group.weights,
-                group.periphery,
-                _PRODUCT,
-                generator=group.generator,
-            )
-            if self.record is not None:
-                self._note(index, rows, codes, factor)
-            y = codes.mul_(self.output_factor[index])
-            y = y if factor is None else y.mul_(factor)
-            y = y.sum(0) if len(y) > 1 else y[0]
+        for index in range(len(self.groups)):
+            y = self._gpu_step(index, rows) if self.on_gpu else self._chain(index, x, rows)
             total = y if total is None else total.add_(y)
         assert total is not None
         return total
+
+    def _chain(self, index: int, x: Tensor, rows: slice) -> Tensor:
+        group = self.groups[index]
+        codes, factor = managed_codes(
+            group.grouped(x) * self.inverse[index],
+            group.weights,
+            group.periphery,
+            _PRODUCT,
+            generator=group.generator,
+        )
+        if self.record is not None:
+            self._note(index, rows, codes, factor)
+        y = codes.mul_(self.output_factor[index])
+        y = y if factor is None else y.mul_(factor)
+        return y.sum(0) if len(y) > 1 else y[0]
+
+    def _gpu_step(self, index: int, rows: slice) -> Tensor:
+        group, seeds = self.groups[index], self.seeds[index]
+        return gpu_step(
+            self.x[rows, group.inputs],
+            group.weights,
+            group.periphery,
+            self.on_gpu[index],
+            None if self.record is None else self.record.codes[index][:, rows],
+            None if seeds is None else seeds[rows.start : rows.start + 1],
+        )
 
     def _note(self, index: int, rows: slice, codes: Tensor, factor: Tensor | None) -> None:
         assert self.record is not None
@@ -125,6 +155,7 @@ class StepGradient:
         self.groups, self.ranges, self.scales, self.record = groups, ranges, scales, record
         self.width = [group.widths(ranges) for group in groups]
         self.output_scale = [group.output_scales(scales) for group in groups]
+        self.on_gpu = _kernels(groups, ranges, scales)
         #: Gradient of the ideal products, and of inputs that were clipped, all steps.
         self.grads = [record.x.new_empty(group.shape(rows)) for group in groups]
         self.clipped = [
@@ -141,6 +172,8 @@ class StepGradient:
         Returns:
             Shape ``(batch, in)``.
         """
+        if self.on_gpu and grad_y.is_contiguous():
+            return self._gpu_step(grad_y, rows)
         parts = []
         for index, group in enumerate(self.groups):
             p, grad = group.periphery, self.grads[index][:, rows]
@@ -158,6 +191,21 @@ class StepGradient:
                 grad_x = inside
             parts.append(grad_x.transpose(0, 1).flatten(1))
         return parts[0] if len(parts) == 1 else torch.cat(parts, 1)
+
+    def _gpu_step(self, grad_y: Tensor, rows: slice) -> Tensor:
+        grad_x = torch.empty_like(self.record.x[rows])
+        for index, group in enumerate(self.groups):
+            gpu_step_backward(
+                grad_y,
+                self.record.x[rows, group.inputs],
+                self.record.weights[index],
+                self.on_gpu[index],
+                group.periphery,
+                self.record.codes[index][:, rows],
+                self.grads[index][:, rows],
+                (grad_x[:, group.inputs], self.clipped[index][:, rows]),
+            )
+        return grad_x
 
     def _relative(self, index: int, rows: slice) -> Tensor:
         """Return the inputs in units of the range, under noise management per vector."""
@@ -209,6 +257,21 @@ class StepGradient:
         grad = torch.bmm(self.grads[index].transpose(1, 2), x_hat)
         grad = grad * (self.width[index] * step / group.mapping_scale.unsqueeze(-1))
         return grad.transpose(0, 1).flatten(1)
+
+
+def _kernels(groups: list[TileGroup], ranges: Tensor, scales: Tensor) -> list[Scales]:
+    """Return the scales that GPU kernels take, for each group; none where they do not serve."""
+    if not HAS_GPU_KERNELS or not all(can_fuse_steps(g.weights, g.periphery) for g in groups):
+        return []
+    return [
+        Scales(ranges.detach()[group.tiles], _per_output(group, scales.detach()))
+        for group in groups
+    ]
+
+
+def _per_output(group: TileGroup, scales: Tensor) -> Tensor:
+    outputs = group.weights.weight.shape[1]
+    return group.output_scales(scales).expand(-1, -1, outputs).flatten()
 
 
 def _code_dtype(group: TileGroup) -> torch.dtype:

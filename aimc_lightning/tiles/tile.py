@@ -12,7 +12,7 @@ from aimc_lightning.functional.clipping import (
 from aimc_lightning.functional.crossbar import CrossbarWeights, Periphery, crossbar_weights
 from aimc_lightning.functional.input_range import updated_input_range
 from aimc_lightning.functional.mvm import PreparedTile, analog_mvm
-from aimc_lightning.functional.noise import drop_connect, noisy_weight
+from aimc_lightning.functional.noise import NoiseLaw, drop_connect, noisy_weight
 from aimc_lightning.functional.nonlinearity import calibrated_slope
 from aimc_lightning.functional.product import Product
 from aimc_lightning.tiles.device_noise import device_weight_noise
@@ -20,7 +20,13 @@ from aimc_lightning.tiles.mapping import mapping_scale
 from aimc_lightning.tiles.programmed import ProgrammedTile
 
 try:
-    from aimc_lightning.functional.fused_weights import NoiseLaw, can_fuse_weights, fused_weights
+    from aimc_lightning.functional.fused_weights_gpu import can_fuse_weights_on_gpu, gpu_weights
+
+    HAS_GPU_KERNELS = True
+except ImportError:  # no Triton
+    HAS_GPU_KERNELS = False
+try:
+    from aimc_lightning.functional.fused_weights import can_fuse_weights, fused_weights
 
     HAS_KERNELS = True
 except ImportError:  # no numba: the readable chain serves alone
@@ -126,7 +132,7 @@ class AnalogTile(nn.Module):
             wide = weight if weight.dtype == torch.float64 else weight.float()
             scale = mapping_scale(wide, self.config.mapping, self.out_sizes)
             noisy = self.training and self.noise_scale > 0
-            weights = self._fused_weights(wide, scale, noisy, generator) if HAS_KERNELS else None
+            weights = self._fused_weights(wide, scale, noisy, generator)
             if weights is None:
                 normalized = wide / scale.view(-1, *(1,) * (weight.dim() - 1))
                 if noisy:
@@ -149,9 +155,11 @@ class AnalogTile(nn.Module):
                 noise.coefficients,
                 noise.t_inference_s,
             )
-        if not can_fuse_weights(weight, self.periphery, law):
-            return None
-        return fused_weights(weight, scale, self.periphery, law, generator=generator)
+        if HAS_GPU_KERNELS and can_fuse_weights_on_gpu(weight, self.periphery, law):
+            return gpu_weights(weight, scale, self.periphery, law, generator=generator)
+        if HAS_KERNELS and can_fuse_weights(weight, self.periphery, law):
+            return fused_weights(weight, scale, self.periphery, law, generator=generator)
+        return None
 
     def _disturbed(self, normalized: Tensor, generator: torch.Generator | None) -> Tensor:
         noise = self.config.weight_noise

@@ -31,7 +31,7 @@ REFERENCE = (
      ("zoo", "recipes")),
 )  # fmt: skip
 #: Compiled loops behind functional.fused: nobody calls them by hand.
-_INTERNAL = re.compile(r"functional\.(cpu_|fused_backward)|__main__")
+_INTERNAL = re.compile(r"functional\.(cpu_|gpu_|fused_(gpu_)?backward)|__main__")
 _FOLDERS = {"zoo": "zoo", "recipes": "recipes"}
 
 

@@ -7,86 +7,11 @@ from torch import Tensor
 from aimc_lightning.functional import mvm
 from aimc_lightning.functional.cpu_layout import border
 from aimc_lightning.functional.crossbar import Periphery, crossbar_weights
-from aimc_lightning.functional.product import ConvProduct, LinearProduct, Product
+from aimc_lightning.functional.product import LinearProduct, Product
+from tests.helpers.twins import STANDARD, Twins, agree, every_product, output_gradient
 
 pytest.importorskip("numba")
 from aimc_lightning.functional.fused_backward import _sums_of_few
-
-STANDARD = Periphery(
-    dac_steps=254, adc_steps=254, out_bound=4.0, ir_drop_scale=1.0, ir_drop_g_ratio=4000.0,
-    read_noise_std=0.0175, output_noise_std=0.04, decay=0.01, min_percentage=0.5,
-)  # fmt: skip
-PRODUCTS = {
-    "linear": ((33, 20), (7, 20), LinearProduct()),
-    "one row": ((1, 20), (7, 20), LinearProduct()),
-    "single vector": ((20,), (7, 20), LinearProduct()),
-    "more axes": ((3, 5, 20), (7, 20), LinearProduct()),
-    "conv": ((3, 4, 9, 8), (7, 4, 3, 3), ConvProduct((1, 1), (1, 1), (1, 1), 1)),
-    "1x1": ((3, 4, 9, 8), (7, 4, 1, 1), ConvProduct((1, 1), (0, 0), (1, 1), 1)),
-    "1x1, stride": ((3, 4, 9, 8), (7, 4, 1, 1), ConvProduct((2, 2), (0, 0), (1, 1), 1)),
-    "stride, dilation": ((3, 4, 9, 8), (7, 4, 3, 2), ConvProduct((2, 1), (2, 1), (1, 2), 1)),
-    "groups": ((3, 4, 9, 8), (6, 2, 3, 3), ConvProduct((1, 1), (0, 1), (1, 1), 2)),
-    "depthwise": ((3, 4, 9, 8), (4, 1, 3, 3), ConvProduct((1, 1), (1, 1), (1, 1), 4)),
-    "1d": ((3, 4, 30), (7, 4, 5), ConvProduct((2,), (1,), (1,), 1)),
-    "3d": ((2, 3, 5, 4, 6), (5, 3, 2, 2, 3), ConvProduct((1, 1, 1), (1, 0, 1), (1, 1, 1), 1)),
-}  # fmt: skip
-every_product = pytest.mark.parametrize("name", PRODUCTS)
-
-
-class Twins:
-    """One tile, run with and without the kernels."""
-
-    def __init__(self, name: str, p: Periphery, *, c: float = 1.5, quiet: bool = True) -> None:
-        shape, weight_shape, self.product = PRODUCTS[name]
-        generator = torch.Generator().manual_seed(0)
-        self.x, weight = (torch.randn(size, generator=generator) for size in (shape, weight_shape))
-        self.s = weight.abs().flatten(1).amax(1)
-        self.weight = weight
-        normalized = weight / self.s.view(-1, *(1,) * (weight.dim() - 1))
-        self.weights = crossbar_weights(normalized, p)  # bfloat16 corrections as under noise
-        self.p = p._replace(output_noise_std=0.0, read_noise_std=0.0) if quiet else p
-        if quiet:
-            self.weights = self.weights._replace(squares=None)
-        self.gamma = torch.rand(weight_shape[0], generator=generator) + 0.5
-        self.c = torch.tensor(c)
-
-    def leaves(self, x: Tensor | None = None) -> list[Tensor]:
-        """Return fresh inputs, weight, range and output scale."""
-        x = self.x if x is None else x
-        return [t.clone().requires_grad_() for t in (x, self.weight, self.c, self.gamma)]
-
-    def forward(self, fused: bool, leaves: list[Tensor], seed: int = 0) -> Tensor:
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(mvm, "HAS_KERNELS", fused)
-            assert not fused or mvm.can_fuse(leaves[0], self.weights, self.p, self.product)
-            return mvm.analog_mvm(
-                *leaves, mvm.PreparedTile(self.weights, self.s, self.p), self.product,
-                generator=torch.Generator().manual_seed(seed),
-            )  # fmt: skip
-
-    def run(self, fused: bool, x: Tensor | None = None, seed: int = 0) -> list[Tensor]:
-        """Return output and gradients of inputs, weight, range and output scale."""
-        leaves = self.leaves(x)
-        y = self.forward(fused, leaves, seed)
-        return [y.detach(), *torch.autograd.grad(y, leaves, _output_gradient(y))]
-
-
-def _output_gradient(y: Tensor) -> Tensor:
-    return torch.randn(y.shape, generator=torch.Generator().manual_seed(1))
-
-
-def _agree(ours: list[Tensor], expected: list[Tensor], step: Tensor) -> None:
-    """Allow one in 200 outputs to differ by one converter step, and what follows from it."""
-    y, y_expected = ours[0], expected[0]
-    off = (y - y_expected).abs()
-    assert (off > 1e-4).float().mean() < 0.005
-    assert off.max() <= 1.01 * step.max()
-    for gradient, other in zip(ours[1:], expected[1:], strict=True):
-        scale = other.abs().max().clamp(min=1e-3)
-        assert gradient.shape == other.shape
-        assert ((gradient - other).norm() / other.norm().clamp(min=1e-3) < 0.02) or (
-            (gradient - other).abs().max() < 0.02 * scale
-        )
 
 
 @every_product
@@ -97,7 +22,7 @@ def _agree(ours: list[Tensor], expected: list[Tensor], step: Tensor) -> None:
 def test_kernels_agree_with_the_chain(name, effects):
     twins = Twins(name, STANDARD._replace(**effects))
     step = twins.s * twins.gamma * twins.c * twins.p.adc_step
-    _agree(twins.run(True), twins.run(False), step)
+    agree(twins.run(True), twins.run(False), step)
 
 
 @every_product
@@ -110,14 +35,14 @@ def test_kernels_agree_for_any_memory_layout(name):
     if twins.x.dim() == 4:
         layouts.append(twins.x.contiguous(memory_format=torch.channels_last))
     for x in layouts:
-        _agree(twins.run(True, x), expected, step)
+        agree(twins.run(True, x), expected, step)
 
 
 @every_product
 def test_kernels_agree_with_the_chain_when_the_product_is_in_bfloat16(name):
     twins = Twins(name, STANDARD)
     twins.weights = twins.weights._replace(weight=twins.weights.weight.bfloat16())
-    _agree(twins.run(True), twins.run(False), twins.s * twins.gamma * twins.c * twins.p.adc_step)
+    agree(twins.run(True), twins.run(False), twins.s * twins.gamma * twins.c * twins.p.adc_step)
 
 
 @every_product
@@ -146,7 +71,7 @@ def test_kernels_give_no_gradient_to_frozen_tensors(name, frozen):
     part[frozen].requires_grad_(False)
     for leaves in (whole, part):
         y = twins.forward(True, leaves)
-        y.backward(_output_gradient(y))
+        y.backward(output_gradient(y))
     for index, (ours, other) in enumerate(zip(part, whole, strict=True)):
         if index == frozen:
             assert ours.grad is None
@@ -159,11 +84,11 @@ def test_kernels_leave_inputs_and_gradients_untouched_and_run_backward_twice(nam
     twins = Twins(name, STANDARD)
     leaves = twins.leaves()
     y = twins.forward(True, leaves)
-    dy = _output_gradient(y)
+    dy = output_gradient(y)
     first = torch.autograd.grad(y, leaves, dy, retain_graph=True)
     second = torch.autograd.grad(y, leaves, dy)
     assert all(map(torch.equal, first, second))
-    assert torch.equal(dy, _output_gradient(y))
+    assert torch.equal(dy, output_gradient(y))
     assert torch.equal(leaves[0], twins.x)
     assert torch.equal(leaves[1], twins.weight)
 
@@ -245,7 +170,7 @@ def test_range_learns_the_same_where_no_gradient_of_the_inputs_is_wanted(name, c
     part[0].requires_grad_(False)
     for leaves in (whole, part):
         y = twins.forward(True, leaves)
-        y.backward(_output_gradient(y))
+        y.backward(output_gradient(y))
     assert part[0].grad is None
     for ours, expected in zip(part[1:], whole[1:], strict=True):
         torch.testing.assert_close(ours.grad, expected.grad)

@@ -1,0 +1,110 @@
+"""One tile run with fused kernels and through the readable chain, on the CPU or on a GPU."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from aimc_lightning.functional import mvm
+from aimc_lightning.functional.crossbar import Periphery, crossbar_weights
+from aimc_lightning.functional.product import ConvProduct, LinearProduct
+
+STANDARD = Periphery(
+    dac_steps=254, adc_steps=254, out_bound=4.0, ir_drop_scale=1.0, ir_drop_g_ratio=4000.0,
+    read_noise_std=0.0175, output_noise_std=0.04, decay=0.01, min_percentage=0.5,
+)  # fmt: skip
+PRODUCTS = {
+    "linear": ((33, 20), (7, 20), LinearProduct()),
+    "one row": ((1, 20), (7, 20), LinearProduct()),
+    "single vector": ((20,), (7, 20), LinearProduct()),
+    "more axes": ((3, 5, 20), (7, 20), LinearProduct()),
+    "conv": ((3, 4, 9, 8), (7, 4, 3, 3), ConvProduct((1, 1), (1, 1), (1, 1), 1)),
+    "1x1": ((3, 4, 9, 8), (7, 4, 1, 1), ConvProduct((1, 1), (0, 0), (1, 1), 1)),
+    "1x1, stride": ((3, 4, 9, 8), (7, 4, 1, 1), ConvProduct((2, 2), (0, 0), (1, 1), 1)),
+    "stride, dilation": ((3, 4, 9, 8), (7, 4, 3, 2), ConvProduct((2, 1), (2, 1), (1, 2), 1)),
+    "groups": ((3, 4, 9, 8), (6, 2, 3, 3), ConvProduct((1, 1), (0, 1), (1, 1), 2)),
+    "depthwise": ((3, 4, 9, 8), (4, 1, 3, 3), ConvProduct((1, 1), (1, 1), (1, 1), 4)),
+    "1d": ((3, 4, 30), (7, 4, 5), ConvProduct((2,), (1,), (1,), 1)),
+    "3d": ((2, 3, 5, 4, 6), (5, 3, 2, 2, 3), ConvProduct((1, 1, 1), (1, 0, 1), (1, 1, 1), 1)),
+}  # fmt: skip
+every_product = pytest.mark.parametrize("name", PRODUCTS)
+
+
+class Twins:
+    """One tile, run with and without the kernels.
+
+    ``device`` is where the kernels run: ``gpu`` is CUDA, or the CPU under Triton's interpreter.
+    The readable chain runs on the CPU.
+    """
+
+    def __init__(
+        self, name: str, p: Periphery, *, c: float = 1.5, quiet: bool = True, device: str = "cpu"
+    ) -> None:
+        self.on_gpu = device == "gpu"
+        self.device = "cuda" if self.on_gpu and torch.cuda.is_available() else "cpu"
+        shape, weight_shape, self.product = PRODUCTS[name]
+        generator = torch.Generator().manual_seed(0)
+        self.x, weight = (torch.randn(size, generator=generator) for size in (shape, weight_shape))
+        self.s = weight.abs().flatten(1).amax(1)
+        self.weight = weight
+        normalized = weight / self.s.view(-1, *(1,) * (weight.dim() - 1))
+        self.weights = crossbar_weights(normalized, p)  # bfloat16 corrections as under noise
+        self.p = p._replace(output_noise_std=0.0, read_noise_std=0.0) if quiet else p
+        if quiet:
+            self.weights = self.weights._replace(squares=None)
+        self.gamma = torch.rand(weight_shape[0], generator=generator) + 0.5
+        self.c = torch.tensor(c)
+
+    def leaves(self, x: Tensor | None = None) -> list[Tensor]:
+        """Return fresh inputs, weight, range and output scale."""
+        x = self.x if x is None else x
+        return [t.clone().requires_grad_() for t in (x, self.weight, self.c, self.gamma)]
+
+    def forward(self, fused: bool, leaves: list[Tensor], seed: int = 0) -> Tensor:
+        """Return the output on the CPU, from kernels or from the chain."""
+        device = self.device if fused else "cpu"
+        weights = self.weights._replace(
+            **{
+                key: value.to(device)
+                for key, value in self.weights._asdict().items()
+                if isinstance(value, Tensor)
+            }
+        )
+        if self.weights.squares is self.weights.magnitude:
+            weights = weights._replace(squares=weights.magnitude)
+        leaves = [t.to(device) for t in leaves]
+        generator = torch.Generator(device).manual_seed(seed)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(mvm, "HAS_KERNELS", fused and not self.on_gpu)
+            patch.setattr(mvm, "HAS_GPU_KERNELS", fused and self.on_gpu)
+            if fused:
+                serves = mvm.can_fuse_on_gpu if self.on_gpu else mvm.can_fuse
+                assert serves(leaves[0], weights, self.p, self.product)
+            return mvm.analog_mvm(
+                *leaves, mvm.PreparedTile(weights, self.s.to(device), self.p), self.product,
+                generator=generator,
+            ).cpu()  # fmt: skip
+
+    def run(self, fused: bool, x: Tensor | None = None, seed: int = 0) -> list[Tensor]:
+        """Return output and gradients of inputs, weight, range and output scale."""
+        leaves = self.leaves(x)
+        y = self.forward(fused, leaves, seed)
+        return [y.detach(), *torch.autograd.grad(y, leaves, output_gradient(y))]
+
+
+def output_gradient(y: Tensor) -> Tensor:
+    """Return the gradient that comes in, the same in each run."""
+    return torch.randn(y.shape, generator=torch.Generator().manual_seed(1))
+
+
+def agree(ours: list[Tensor], expected: list[Tensor], step: Tensor) -> None:
+    """Allow one in 200 outputs to differ by one converter step, and what follows from it."""
+    y, y_expected = ours[0], expected[0]
+    off = (y - y_expected).abs()
+    assert (off > 1e-4).float().mean() < 0.005
+    assert off.max() <= 1.01 * step.max()
+    for gradient, other in zip(ours[1:], expected[1:], strict=True):
+        scale = other.abs().max().clamp(min=1e-3)
+        assert gradient.shape == other.shape
+        assert ((gradient - other).norm() / other.norm().clamp(min=1e-3) < 0.02) or (
+            (gradient - other).abs().max() < 0.02 * scale
+        )
