@@ -23,6 +23,7 @@ from aimc_lightning.hub.architectures import register_architecture as register_a
 from aimc_lightning.hub.client import push_to_hub as push_to_hub
 from aimc_lightning.hub.folder import save_pretrained as save_pretrained
 from aimc_lightning.integration.callback import AnalogTraining as AnalogTraining
+from aimc_lightning.integration.cuda_graph import CudaGraph as CudaGraph
 from aimc_lightning.integration.distillation import Distillation as Distillation
 from aimc_lightning.integration.monitor import AnalogMonitor as AnalogMonitor
 from aimc_lightning.integration.schedule import NoiseSchedule as NoiseSchedule

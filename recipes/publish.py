@@ -52,8 +52,12 @@ def results_of_run(run: Path) -> str:
     common = {
         "metric": entry.metric,
         "hardware": session["hardware"],
-        "versions": f"aimc-lightning {session['versions']['aimc-lightning']}, "
-        f"torch {session['versions']['torch']}",
+        # A package that runs from its folder without being installed has no version of its own.
+        "versions": ", ".join(
+            f"{package} {session['versions'][package]}"
+            for package in ("aimc-lightning", "torch")
+            if package in session["versions"]
+        ),
         "command": folder.command,
     }
     digital = {"stage": "digital", "mean": _short(results.digital)}

@@ -27,10 +27,12 @@ def test_first_lines_give_the_command(name, stage):
 
 
 def _evaluated(settings):
-    """Return what AnalogTraining's settings say about evaluation; noise and clipping train only."""
+    """Return what AnalogTraining's settings say about evaluation, leaving out what only trains."""
     config = dict(settings.get("config") or {})
     config.pop("weight_noise", None)
     config.pop("clip", None)
+    if set(config.get("input_range", ())) == {"init_batches"}:
+        del config["input_range"]
     return config, settings.get("include"), settings.get("exclude")
 
 
