@@ -12,6 +12,7 @@ import platform
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ if __name__ == "__main__":
 import torch
 from cases import (
     CASES,
+    FOR_GPU,
     Case,
     analog,
     evaluation_step,
@@ -44,7 +46,8 @@ _TIMES_S = (1.0, 3600.0, 86_400.0, 31_536_000.0)
 def main() -> None:
     """Measure what the arguments name and write the report."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--cases", nargs="+", choices=list(CASES), default=list(CASES))
+    parser.add_argument("--cases", nargs="+", choices=list(CASES),
+                        help="default: all on a GPU, the smaller ones on a CPU")  # fmt: skip
     parser.add_argument("--repeats", type=int, default=7, help="rounds of the interleaved timing")
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     parser.add_argument("--threads", type=int, default=os.cpu_count(), help="of torch on the CPU")
@@ -52,17 +55,19 @@ def main() -> None:
     parser.add_argument("--memory", metavar="VARIANT", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
+    on_cpu = arguments.device == "cpu"
+    names = arguments.cases or [name for name in CASES if not (on_cpu and name in FOR_GPU)]
     if arguments.memory:
         print(_memory_of(arguments.memory))
         return
     results: dict[str, Any] = {"machine": _machine(arguments), "time": {}}
-    for name in arguments.cases:
+    for name in names:
         results["time"][name] = _time(name, arguments.repeats, torch.device(arguments.device))
         print(name, json.dumps(results["time"][name]), flush=True)
-        for rival, times in _time_rivals(name).items():
+        for rival, times in _time_rivals(name).items() if on_cpu else ():
             results.setdefault("rivals", {}).setdefault(rival, {})[name] = times
             print(rival, json.dumps(times), flush=True)
-    if arguments.device == "cpu" and "resnet32" in arguments.cases:
+    if on_cpu and "resnet32" in names:
         results["memory"] = {name: _memory(name) for name in ("plain", *variants())}
         results["drift"] = _drift()
         results["scaling"] = _scaling(arguments.repeats)
@@ -78,7 +83,7 @@ def _models(name: str, device: torch.device) -> tuple[Case, dict[str, nn.Module]
     case.inputs = tuple(x.to(device) for x in case.inputs)
     models = {"plain": case.model}
     for variant, config in variants().items():
-        other = Case(copy.deepcopy(case.model), case.inputs, case.loss)
+        other = replace(case, model=copy.deepcopy(case.model))
         models[variant] = analog(other, config)
     return case, models
 
@@ -209,10 +214,13 @@ def _machine(arguments: argparse.Namespace) -> dict[str, str]:
     if info.is_file():
         lines = [line for line in info.read_text().splitlines() if line.startswith("model name")]
         name = lines[0].partition(":")[2].strip() if lines else name
+    device = {}
     if arguments.device != "cpu":
         name = torch.cuda.get_device_name()
+        device = {"device": arguments.device}
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else float("nan")
     return {
+        **device,
         "hardware": f"{name}, {arguments.threads} threads",
         "load": f"{load:.1f} at the start",
         "versions": f"Python {platform.python_version()}, torch {torch.__version__}",
