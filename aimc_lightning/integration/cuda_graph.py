@@ -51,8 +51,8 @@ class CudaGraph(Callback):
         callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
         if any(isinstance(c, AnalogTraining) for c in callbacks[callbacks.index(self) :]):
             raise ValueError(
-                "CudaGraph stands before AnalogTraining in callbacks but must stand behind it, since "
-                "AnalogTraining sets what is recorded: move it."
+                "CudaGraph stands before AnalogTraining in callbacks but must stand behind it: "
+                "AnalogTraining sets what is recorded."
             )
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
