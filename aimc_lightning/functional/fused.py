@@ -26,9 +26,11 @@ from aimc_lightning.functional.cpu_product import RowProduct
 from aimc_lightning.functional.crossbar import CrossbarWeights, Periphery
 from aimc_lightning.functional.product import ConvProduct, LinearProduct, Product
 from aimc_lightning.functional.standard_effects import (
+    Products,
     Scales,
     code_dtype,
     has_only_standard_effects,
+    is_noisy,
 )
 
 
@@ -92,15 +94,6 @@ def _dac(
     return out
 
 
-class Products(NamedTuple):
-    """Products of one tile, in rows ``(rows, out_channels)``; see ``ProductArrays``."""
-
-    z: Tensor
-    current: Tensor | None
-    weighted: Tensor | None
-    squares: Tensor | None
-
-
 def _products(dac: DacOutput, weights: CrossbarWeights, product: RowProduct) -> Products:
     codes = dac.coarse if weights.weight.dtype == torch.bfloat16 else dac.codes
     assert codes is not None
@@ -140,7 +133,7 @@ def _output_numbers(
 ) -> OutputNumbers:
     step = 2 / (p.dac_steps or 1)
     seed = 0
-    if p.output_noise_std > 0 or p.read_noise_std > 0:
+    if is_noisy(p):
         seed = int(torch.randint(0, 2**63 - 1, (), generator=generator))
     return OutputNumbers(
         step=step,
@@ -156,7 +149,7 @@ def _output_numbers(
 
 def _noise_variance(p: Periphery, scale: Tensor) -> Tensor | None:
     """Return the variance of the output noise, per output if needed; ``None`` without any noise."""
-    if p.output_noise_std <= 0 and p.read_noise_std <= 0:
+    if not is_noisy(p):
         return None
     if p.output_noise_factor is None:
         return torch.tensor([p.output_noise_std**2], dtype=torch.float32)

@@ -24,7 +24,13 @@ from aimc_lightning.functional.gpu_launch import (
     on_device_of,
 )
 from aimc_lightning.functional.product import ConvProduct, LinearProduct, Product
-from aimc_lightning.functional.standard_effects import Scales, code_dtype, has_only_standard_effects
+from aimc_lightning.functional.standard_effects import (
+    Products,
+    Scales,
+    code_dtype,
+    has_only_standard_effects,
+    is_noisy,
+)
 
 
 def can_fuse_on_gpu(
@@ -78,15 +84,6 @@ def dac(
         x, input_range, *out, (p.dac_steps or 0) / 2, n, 1, 1, 1, ELEMENTS, False
     )
     return out if dtype != half else out._replace(coarse=out.codes)
-
-
-class Products(NamedTuple):
-    """Products of one tile in one memory layout: the ideal one and those of the corrections."""
-
-    z: Tensor
-    current: Tensor | None
-    weighted: Tensor | None
-    squares: Tensor | None
 
 
 def products_of(inputs: DacOutput, weights: CrossbarWeights, product: Product) -> Products:
@@ -149,11 +146,6 @@ def adc(
         shape.lines, shape.width, shape.outputs, shape.tile_lines, out.codes_stride,
         shape.last, lines, columns,
     )  # fmt: skip
-
-
-def is_noisy(p: Periphery) -> bool:
-    """Return whether outputs take a random number each."""
-    return p.output_noise_std > 0 or p.read_noise_std > 0
 
 
 def gpu_forward(

@@ -24,7 +24,7 @@ from aimc_lightning.functional.cpu_weights import (
 from aimc_lightning.functional.crossbar import CrossbarWeights, Periphery
 from aimc_lightning.functional.ir_drop import position_weights
 from aimc_lightning.functional.noise import NoiseLaw
-from aimc_lightning.functional.standard_effects import has_simple_weights
+from aimc_lightning.functional.standard_effects import has_simple_weights, new_weights
 
 
 def can_fuse_weights(weight: Tensor, periphery: Periphery, law: NoiseLaw) -> bool:
@@ -79,14 +79,10 @@ def fused_weights(
     # By address: a numpy() view would forbid FSDP to free the memory of gathered weights.
     count = (rows - 1) * stride + n
     span = np.ctypeslib.as_array((ctypes.c_float * count).from_address(weight.data_ptr()))
-    drops = periphery.ir_drop_scale > 0
-    half = torch.bfloat16
-    out = torch.empty(weight.shape, dtype=torch.float32)
-    needs_magnitude = drops or periphery.read_noise_std > 0
-    magnitude = torch.empty(weight.shape, dtype=half) if needs_magnitude else None
-    positioned = torch.empty(weight.shape, dtype=half) if drops else None
+    out = new_weights(weight, periphery)
+    magnitude = out.squares if out.magnitude is None else out.magnitude
     position = position_weights(n, dtype=torch.float32, device=weight.device).numpy()
-    arrays = WeightArrays(flat_array(out), flat_array(magnitude), flat_array(positioned))
+    arrays = WeightArrays(flat_array(out.weight), flat_array(magnitude), flat_array(out.positioned))
     scales, numbers = scale.contiguous().numpy(), _noise_numbers(law, generator)
     run_in_threads(
         lambda first, last: prepare_rows(
@@ -95,5 +91,4 @@ def fused_weights(
         rows,
         rows * n,
     )
-    squares = magnitude if periphery.read_noise_std > 0 else None
-    return CrossbarWeights(out, n, magnitude if drops else None, positioned, squares)
+    return out

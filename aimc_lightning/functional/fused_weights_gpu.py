@@ -9,10 +9,10 @@ import triton
 from torch import Tensor
 
 from aimc_lightning.functional.crossbar import CrossbarWeights, Periphery
-from aimc_lightning.functional.gpu_gradient_kernels import prepare_weights
+from aimc_lightning.functional.gpu_kernels import prepare_weights
 from aimc_lightning.functional.gpu_launch import is_on_gpu, new_seed, on_device_of, power_of_two
 from aimc_lightning.functional.noise import NoiseLaw
-from aimc_lightning.functional.standard_effects import has_simple_weights
+from aimc_lightning.functional.standard_effects import has_simple_weights, new_weights
 
 _BLOCK = 256  # a quarter of what a program takes of a row
 
@@ -54,21 +54,15 @@ def gpu_weights(
     """
     weight = weight.detach() if weight[0].is_contiguous() else weight.detach().contiguous()
     rows, n = len(weight), weight[0].numel()
-    drops, reads = periphery.ir_drop_scale > 0, periphery.read_noise_std > 0
-
-    def empty(dtype: torch.dtype) -> Tensor:
-        return torch.empty(weight.shape, dtype=dtype, device=weight.device)
-
-    out = empty(torch.float32)
-    magnitude = empty(torch.bfloat16) if drops or reads else None
-    positioned = empty(torch.bfloat16) if drops else None
+    out = new_weights(weight, periphery)
+    magnitude = out.squares if out.magnitude is None else out.magnitude
     block = min(power_of_two(-(-n // 4)), _BLOCK)
     with on_device_of(weight):
         seed = None if law.kind == "none" else new_seed(weight, generator)
         prepare_weights[(rows, triton.cdiv(n, 4 * block))](
-            weight, weight.stride(0), scale.contiguous(), out, magnitude, positioned, seed, n,
+            weight, weight.stride(0), scale.contiguous(),
+            out.weight, magnitude, out.positioned, seed, n,
             float(law.w_max), *law.numbers(),
             law.kind in ("additive", "polynomial"), law.kind == "pcm", block,
         )  # fmt: skip
-    squares = magnitude if reads else None
-    return CrossbarWeights(out, n, magnitude if drops else None, positioned, squares)
+    return out

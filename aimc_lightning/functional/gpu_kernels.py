@@ -130,3 +130,39 @@ def convert_outputs(
         unit = tl.abs(tl.load(input_range + tile, mask=inside, other=0.0).to(tl.float32)) / levels
         value *= tl.load(scale + output, mask=inside, other=0.0) * unit
         tl.store(y + i, value.to(y.dtype.element_ty), mask=inside)
+
+
+@triton.jit
+def prepare_weights(
+    weight, row_stride, scale, out, magnitude, positioned, seed, n,
+    w_max, factor, c0, c1, c2,
+    ADDED: tl.constexpr, KEEPS_ZERO: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    """Write the normalised weights of one row with their noise, and what is derived from them."""
+    row = tl.program_id(0).to(tl.int64)
+    divisor = tl.load(scale + row)
+    if seed is not None:
+        quarter = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
+        normals = _four_normals(seed, row.to(tl.int32) * tl.num_programs(1) * BLOCK + quarter)
+    for part in tl.static_range(4):
+        column = (tl.program_id(1) * 4 + part) * BLOCK + tl.arange(0, BLOCK)
+        inside = column < n
+        logical = tl.load(weight + row * row_stride + column, mask=inside, other=0.0)
+        value = tl.div_rn(logical, divisor)
+        if seed is not None:
+            r = tl.abs(value) / w_max
+            if ADDED:
+                value += ((c2 * r + c1) * r + c0) * factor * normals[part]
+            else:
+                r = tl.where(r > 1.0, 1.0, r)
+                noisy = tl.abs(r + ((c2 * r + c1) * r + c0) * factor * normals[part]) * w_max
+                value = tl.where(value < 0, -noisy, noisy)
+                if KEEPS_ZERO:
+                    value = tl.where(logical == 0, 0.0, value)
+        tl.store(out + row * n + column, value.to(out.dtype.element_ty), mask=inside)
+        if magnitude is not None:
+            tl.store(magnitude + row * n + column, tl.abs(value).to(tl.bfloat16), mask=inside)
+        if positioned is not None:
+            far = 1.0 - column.to(tl.float32) / n
+            place = (value * (1.0 - far * far)).to(tl.bfloat16)
+            tl.store(positioned + row * n + column, place, mask=inside)

@@ -1,5 +1,6 @@
 """The product of one tile as layers call it: digital scales around the crossbar, and gradients."""
 
+from collections.abc import Callable
 from contextlib import nullcontext
 from types import SimpleNamespace
 from typing import Any, NamedTuple
@@ -13,7 +14,6 @@ from aimc_lightning.functional.crossbar import (
     dac_codes,
     product_dtype,
 )
-from aimc_lightning.functional.gpu_launch import INTERPRETED
 from aimc_lightning.functional.input_range import input_range_gradient
 from aimc_lightning.functional.managed import managed_codes
 from aimc_lightning.functional.product import Product
@@ -33,6 +33,9 @@ try:
     HAS_KERNELS = True
 except ImportError:  # no numba: the readable chain serves alone
     HAS_KERNELS = False
+
+
+_Kernels = tuple[Callable[..., Any], Callable[..., Any]]
 
 
 class PreparedTile(NamedTuple):
@@ -120,38 +123,29 @@ class _FusedMVM(torch.autograd.Function):
     """The same with the kernels of :mod:`.fused` or :mod:`.fused_gpu`; outputs have a dtype."""
 
     @staticmethod
-    def forward(ctx: Any, dtype: torch.dtype, *args: Any) -> Tensor:  # noqa: ANN401
+    def forward(ctx: Any, kernels: _Kernels, dtype: torch.dtype, *args: Any) -> Tensor:  # noqa: ANN401
         x, _, input_range, out_scale, mapping_scale, weights, periphery, product, generator = args
         scale = _output_scale(out_scale, mapping_scale, weights.weight).contiguous()
         keep = any(ctx.needs_input_grad)
-        run = fused_forward if x.device.type == "cpu" and not INTERPRETED else gpu_forward
-        y, *codes = run(
+        y, *codes = kernels[0](
             x, weights, periphery, product, Scales(input_range.detach(), scale), dtype,
             keep=keep, generator=generator,
         )  # fmt: skip
         if keep:
             ctx.save_for_backward(
-                x,
-                input_range,
-                out_scale,
-                mapping_scale,
-                weights.weight,
-                codes[0],
-                *codes[1:],
-                scale,
+                x, input_range, out_scale, mapping_scale, weights.weight, *codes, scale
             )
-            ctx.periphery, ctx.product = periphery, product
+            ctx.backward_kernels, ctx.periphery, ctx.product = kernels[1], periphery, product
         return y
 
     @staticmethod
     def backward(ctx: Any, grad_y: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ANN401
         x, input_range, out_scale, mapping_scale, weight, *codes, scale = ctx.saved_tensors
         p, product = ctx.periphery, ctx.product
-        need_x, need_weight, need_range, need_scale = ctx.needs_input_grad[1:5]
+        need_x, need_weight, need_range, need_scale = ctx.needs_input_grad[2:6]
         if torch.is_grad_enabled():  # for a gradient of the gradient autograd must see each step
-            return None, *_AnalogMVM.backward(_readable(ctx), grad_y)
-        run = fused_backward if len(codes) == 2 else gpu_backward
-        grads = run(
+            return None, None, *_AnalogMVM.backward(_readable(ctx), grad_y)
+        grads = ctx.backward_kernels(
             grad_y, x, weight, codes, Scales(input_range, scale), p, product,
             (need_x, need_range, need_weight, need_scale),
         )  # fmt: skip
@@ -161,7 +155,7 @@ class _FusedMVM(torch.autograd.Function):
             grad_scale = (per_output * mapping_scale).sum_to_size(out_scale.shape)
         grad_w = _logical_gradient(grads.weight, width * (2 / (p.dac_steps or 1)), mapping_scale)
         grad_range = grads.range if need_range else None
-        return None, grads.x, grad_w, grad_range, grad_scale, None, None, None, None, None
+        return None, None, grads.x, grad_w, grad_range, grad_scale, *(None,) * 5
 
 
 def _readable(ctx: Any) -> SimpleNamespace:  # noqa: ANN401 - torch's own context object
@@ -170,7 +164,7 @@ def _readable(ctx: Any) -> SimpleNamespace:  # noqa: ANN401 - torch's own contex
         saved_tensors=(*ctx.saved_tensors[:6], None),
         periphery=ctx.periphery,
         product=ctx.product,
-        needs_input_grad=ctx.needs_input_grad[1:],
+        needs_input_grad=ctx.needs_input_grad[2:],
     )
 
 
@@ -253,14 +247,23 @@ def analog_mvm(
     with torch.autocast(device, enabled=False) if autocast else nullcontext():
         if autocast and device == "cpu" and x.dtype == dtype:
             x = x.float()  # what the kernels read
-        fused = (HAS_GPU_KERNELS and can_fuse_on_gpu(x, weights, periphery, product)) or (
-            HAS_KERNELS and can_fuse(x, weights, periphery, product)
-        )
-        if fused:
-            y: Tensor = _FusedMVM.apply(dtype, x, *tile)
+        kernels = _kernels(x, weights, periphery, product)
+        if kernels is not None:
+            y: Tensor = _FusedMVM.apply(kernels, dtype, x, *tile)
         else:
             y = _AnalogMVM.apply(x, *tile)
     return y.to(dtype)
+
+
+def _kernels(
+    x: Tensor, weights: CrossbarWeights, periphery: Periphery, product: Product
+) -> _Kernels | None:
+    """Return the forward and backward pass that serve a tile, ``None`` for the readable chain."""
+    if HAS_GPU_KERNELS and can_fuse_on_gpu(x, weights, periphery, product):
+        return gpu_forward, gpu_backward
+    if HAS_KERNELS and can_fuse(x, weights, periphery, product):
+        return fused_forward, fused_backward
+    return None
 
 
 def _cast(weights: CrossbarWeights, dtype: torch.dtype) -> CrossbarWeights:

@@ -16,6 +16,15 @@ class Scales(NamedTuple):
     output: Tensor
 
 
+class Products(NamedTuple):
+    """Products of one tile in one memory layout: the ideal one and those of the corrections."""
+
+    z: Tensor
+    current: Tensor | None
+    weighted: Tensor | None
+    squares: Tensor | None
+
+
 class Gradients(NamedTuple):
     """Gradients of a tile before the scales of weight and output scale.
 
@@ -77,6 +86,45 @@ def has_simple_weights(weight: Tensor, periphery: Periphery, law: NoiseLaw) -> b
         and len(law.coefficients) <= 3
         and periphery.read_noise_type == "pcm"
         and auxiliary_dtype(periphery, weight) == torch.bfloat16
+    )
+
+
+def is_noisy(p: Periphery) -> bool:
+    """Return whether outputs take a random number each.
+
+    Example:
+        >>> is_noisy(Periphery())
+        False
+    """
+    return p.output_noise_std > 0 or p.read_noise_std > 0
+
+
+def new_weights(weight: Tensor, p: Periphery) -> CrossbarWeights:
+    """Return memory for the weights of a tile and for what its periphery needs from them.
+
+    Args:
+        weight: Gives shape and device.
+        p: Numbers of the signal chain.
+
+    Returns:
+        Dense weights in float32 and the others in bfloat16, not filled.
+
+    Example:
+        >>> new_weights(torch.ones(3, 2), Periphery()).weight.shape
+        torch.Size([3, 2])
+    """
+
+    def empty(dtype: torch.dtype) -> Tensor:
+        return torch.empty(weight.shape, dtype=dtype, device=weight.device)
+
+    drops, reads = p.ir_drop_scale > 0, p.read_noise_std > 0
+    magnitude = empty(torch.bfloat16) if drops or reads else None
+    return CrossbarWeights(
+        empty(torch.float32),
+        weight[0].numel(),
+        magnitude if drops else None,
+        empty(torch.bfloat16) if drops else None,
+        magnitude if reads else None,
     )
 
 

@@ -15,7 +15,8 @@ from torch.utils._pytree import tree_flatten, tree_map
 
 from aimc_lightning.integration.callback import AnalogTraining
 from aimc_lightning.integration.randomness import random_state, set_random_state
-from aimc_lightning.nn.base import analog_tiles
+from aimc_lightning.integration.submodule import submodule
+from aimc_lightning.tiles.tile import AnalogTile
 
 
 class CudaGraph(Callback):
@@ -58,7 +59,7 @@ class CudaGraph(Callback):
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Try anew in a new run."""
         self._release()
-        _submodule(pl_module, self.module)
+        submodule(pl_module, self.module, "CudaGraph")
         self._off = not _can_record(pl_module)
         if self._off:
             return
@@ -77,7 +78,7 @@ class CudaGraph(Callback):
         """Record the passes as soon as nothing that Python decides changes any more."""
         if self._off:
             return
-        network = _submodule(pl_module, self.module)
+        network = submodule(pl_module, self.module, "CudaGraph")
         before, self._state = self._state, _state(network)
         if self._state != before:
             self._release()
@@ -154,20 +155,11 @@ def _can_record(module: LightningModule) -> bool:
 
 def _state(network: nn.Module) -> list[Any]:
     """Return what is recorded with the passes, an empty list while input ranges are set."""
-    tiles = analog_tiles(network).values()
+    modules = list(network.modules())
+    tiles = [module for module in modules if isinstance(module, AnalogTile)]
     if any(tile.initializing for tile in tiles):
         return []
-    return [tile.noise_scale for tile in tiles] + [m.training for m in network.modules()]
-
-
-def _submodule(module: nn.Module, name: str) -> nn.Module:
-    try:
-        return module.get_submodule(name)
-    except AttributeError:
-        known = ", ".join(n for n, _ in module.named_children())
-        raise ValueError(
-            f"CudaGraph(module={name!r}): there is no such submodule; name one of {known}."
-        ) from None
+    return [tile.noise_scale for tile in tiles] + [module.training for module in modules]
 
 
 def _form(inputs: Any) -> Any:  # noqa: ANN401 - nested tuples of tensors

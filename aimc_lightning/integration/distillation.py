@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from aimc_lightning.checkpoint import state_fingerprint
 from aimc_lightning.conversion import convert_to_digital
+from aimc_lightning.integration.submodule import submodule
 from aimc_lightning.nn.base import analog_layers
 
 
@@ -176,15 +177,7 @@ def _distilled_step(
 
 
 def _submodule(module: nn.Module, name: str | None) -> nn.Module:
-    if name is None:
-        return module
-    try:
-        return module.get_submodule(name)
-    except AttributeError:
-        known = ", ".join(n for n, _ in module.named_children())
-        raise ValueError(
-            f"Distillation(module={name!r}): there is no such submodule; name one of {known}."
-        ) from None
+    return module if name is None else submodule(module, name, "Distillation")
 
 
 def _logits(output: Any) -> Tensor:  # noqa: ANN401 - model outputs have many forms

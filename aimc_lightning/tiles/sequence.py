@@ -14,11 +14,10 @@ from aimc_lightning.functional.crossbar import dac_codes
 from aimc_lightning.functional.input_range import input_range_gradient
 from aimc_lightning.functional.managed import managed_codes
 from aimc_lightning.functional.product import StackedProduct
-from aimc_lightning.functional.standard_effects import Scales
+from aimc_lightning.functional.standard_effects import Scales, is_noisy
 from aimc_lightning.tiles.stack import TileGroup
 
 try:
-    from aimc_lightning.functional.fused_gpu import is_noisy
     from aimc_lightning.functional.gpu_launch import new_seed
     from aimc_lightning.functional.gpu_steps import can_fuse_steps, gpu_step, gpu_step_backward
 
@@ -61,12 +60,6 @@ class StepProduct:
     ) -> None:
         weight = groups[0].weights.weight
         self.groups = groups
-        widths = [group.widths(ranges) for group in groups]
-        self.inverse = [1 / width for width in widths]
-        self.output_factor = [
-            group.output_scales(scales) * (width * group.periphery.adc_step)
-            for group, width in zip(groups, widths, strict=True)
-        ]
         #: Inputs of all steps, ``(rows, in)``.
         self.x = weight.new_empty(rows, groups[-1].inputs.stop)
         self.record: StepRecord | None = None
@@ -78,10 +71,18 @@ class StepProduct:
             weights = [group.weights.weight for group in groups]
             self.record = StepRecord(self.x, codes, factors, weights)
         self.on_gpu = _kernels(groups, ranges, scales)
-        self.seeds = [
-            new_seed(weight, group.generator, rows) if is_noisy(group.periphery) else None
-            for group in groups
-        ] if self.on_gpu else []  # fmt: skip
+        if self.on_gpu:
+            self.seeds = [
+                new_seed(weight, group.generator, rows) if is_noisy(group.periphery) else None
+                for group in groups
+            ]
+            return
+        widths = [group.widths(ranges) for group in groups]
+        self.inverse = [1 / width for width in widths]
+        self.output_factor = [
+            group.output_scales(scales) * (width * group.periphery.adc_step)
+            for group, width in zip(groups, widths, strict=True)
+        ]
 
     def step(self, x: Tensor, rows: slice) -> Tensor:
         """Return the product of one time step.
