@@ -8,7 +8,15 @@ from aimc_lightning.functional import mvm
 from aimc_lightning.functional.cpu_layout import border
 from aimc_lightning.functional.crossbar import Periphery, crossbar_weights
 from aimc_lightning.functional.product import LinearProduct, Product
-from tests.helpers.twins import STANDARD, Twins, agree, every_product, output_gradient
+from tests.helpers.twins import (
+    STANDARD,
+    Twins,
+    agree,
+    check_frozen,
+    check_output_noise,
+    every_product,
+    output_gradient,
+)
 
 pytest.importorskip("numba")
 from aimc_lightning.functional.fused_backward import _sums_of_few
@@ -66,17 +74,7 @@ def test_noise_of_the_kernels_has_the_moments_of_the_chain(name):
 @every_product
 @pytest.mark.parametrize("frozen", range(4))
 def test_kernels_give_no_gradient_to_frozen_tensors(name, frozen):
-    twins = Twins(name, STANDARD)
-    whole, part = twins.leaves(), twins.leaves()
-    part[frozen].requires_grad_(False)
-    for leaves in (whole, part):
-        y = twins.forward(True, leaves)
-        y.backward(output_gradient(y))
-    for index, (ours, other) in enumerate(zip(part, whole, strict=True)):
-        if index == frozen:
-            assert ours.grad is None
-        else:  # without the gradient of the inputs, that of the range is added up otherwise
-            torch.testing.assert_close(ours.grad, other.grad, rtol=1e-5, atol=1e-6)
+    check_frozen(Twins(name, STANDARD), frozen, rtol=1e-5, atol=1e-6)
 
 
 @every_product
@@ -103,21 +101,7 @@ def test_not_a_number_reaches_the_output(name, fused):
 
 
 def test_noise_of_the_kernels_is_normal():
-    # 1e5 draws; standard errors: mean 1/sqrt(N), variance sqrt(2/N), third sqrt(15/N), fourth
-    # moment sqrt(96/N).
-    n = 100_000
-    p = Periphery(dac_steps=254, adc_steps=65534, out_bound=10.0, output_noise_std=0.04)
-    weight = torch.zeros(4, 3)
-    y = mvm.analog_mvm(
-        torch.zeros(n // 4, 3), weight, torch.tensor(1.0), torch.ones(4),
-        mvm.PreparedTile(crossbar_weights(weight, p), torch.ones(4), p), LinearProduct(),
-        generator=torch.Generator().manual_seed(0),
-    )  # fmt: skip
-    z = y.double().flatten() / 0.04
-    for power, moment, variance in ((1, 0, 1), (2, 1, 2), (3, 0, 15), (4, 3, 96)):
-        assert abs(float(z.pow(power).mean()) - moment) < 5 * (variance / n) ** 0.5
-    assert abs(float((y[:, 0] * y[:, 1]).double().mean())) / 0.04**2 < 5 / (n / 4) ** 0.5
-    assert abs(float((y[1:] * y[:-1]).double().mean())) / 0.04**2 < 5 / n**0.5
+    check_output_noise("cpu")
 
 
 @every_product

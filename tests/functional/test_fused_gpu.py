@@ -11,10 +11,17 @@ from torch import nn
 
 from aimc_lightning import TileConfig, convert_to_analog
 from aimc_lightning.functional import crossbar
-from aimc_lightning.functional.crossbar import Periphery, crossbar_weights
+from aimc_lightning.functional.crossbar import crossbar_weights
 from aimc_lightning.functional.noise import NoiseLaw, noisy_weight
-from aimc_lightning.functional.product import LinearProduct
-from tests.helpers.twins import STANDARD, Twins, agree, every_product, output_gradient
+from tests.helpers.twins import (
+    STANDARD,
+    Twins,
+    agree,
+    check_frozen,
+    check_output_noise,
+    every_product,
+    output_gradient,
+)
 
 pytest.importorskip("triton")
 from aimc_lightning.functional import mvm, recurrent_cells
@@ -85,17 +92,7 @@ def test_kernels_repeat_with_the_same_generator(name):
 @every_product
 @pytest.mark.parametrize("frozen", range(4))
 def test_kernels_give_no_gradient_to_frozen_tensors(name, frozen):
-    twins = _twins(name, STANDARD)
-    whole, part = twins.leaves(), twins.leaves()
-    part[frozen].requires_grad_(False)
-    for leaves in (whole, part):
-        y = twins.forward(True, leaves)
-        y.backward(output_gradient(y))
-    for index, (ours, other) in enumerate(zip(part, whole, strict=True)):
-        if index == frozen:
-            assert ours.grad is None
-        else:
-            torch.testing.assert_close(ours.grad, other.grad, rtol=1e-4, atol=1e-5)
+    check_frozen(_twins(name, STANDARD), frozen, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.filterwarnings("ignore:invalid value encountered in cast")  # numpy's, interpreted
@@ -119,22 +116,7 @@ def test_gradient_of_the_gradient_is_that_of_the_chain():
 
 
 def test_noise_of_the_kernels_is_normal():
-    # 1e5 draws; standard errors: mean 1/sqrt(N), variance sqrt(2/N), third sqrt(15/N), fourth
-    # moment sqrt(96/N).
-    n = 100_000
-    p = Periphery(dac_steps=254, adc_steps=65534, out_bound=10.0, output_noise_std=0.04)
-    weight = torch.zeros(4, 3, device=DEVICE)
-    one = torch.ones(4, device=DEVICE)
-    y = mvm.analog_mvm(
-        torch.zeros(n // 4, 3, device=DEVICE), weight, one[0], one,
-        mvm.PreparedTile(crossbar_weights(weight, p), one, p), LinearProduct(),
-        generator=torch.Generator(DEVICE).manual_seed(0),
-    ).cpu()  # fmt: skip
-    z = y.double().flatten() / 0.04
-    for power, moment, variance in ((1, 0, 1), (2, 1, 2), (3, 0, 15), (4, 3, 96)):
-        assert abs(float(z.pow(power).mean()) - moment) < 5 * (variance / n) ** 0.5
-    assert abs(float((y[:, 0] * y[:, 1]).double().mean())) / 0.04**2 < 5 / (n / 4) ** 0.5
-    assert abs(float((y[1:] * y[:-1]).double().mean())) / 0.04**2 < 5 / n**0.5
+    check_output_noise(DEVICE)
 
 
 def test_read_noise_has_the_variance_of_the_chain():

@@ -108,3 +108,38 @@ def agree(ours: list[Tensor], expected: list[Tensor], step: Tensor) -> None:
         assert ((gradient - other).norm() / other.norm().clamp(min=1e-3) < 0.02) or (
             (gradient - other).abs().max() < 0.02 * scale
         )
+
+
+def check_frozen(twins: Twins, frozen: int, *, rtol: float, atol: float) -> None:
+    """Require that a tensor that needs no gradient gets none, and the others theirs."""
+    whole, part = twins.leaves(), twins.leaves()
+    part[frozen].requires_grad_(False)
+    for leaves in (whole, part):
+        y = twins.forward(True, leaves)
+        y.backward(output_gradient(y))
+    for index, (ours, other) in enumerate(zip(part, whole, strict=True)):
+        if index == frozen:
+            assert ours.grad is None
+        else:  # without the gradient of the inputs, that of the range is added up otherwise
+            torch.testing.assert_close(ours.grad, other.grad, rtol=rtol, atol=atol)
+
+
+def check_output_noise(device: str) -> None:
+    """Require that output noise is normal and independent between outputs and between rows.
+
+    1e5 draws; standard errors: mean 1/sqrt(N), variance sqrt(2/N), third sqrt(15/N), fourth moment
+    sqrt(96/N).
+    """
+    n = 100_000
+    p = Periphery(dac_steps=254, adc_steps=65534, out_bound=10.0, output_noise_std=0.04)
+    weight, one = torch.zeros(4, 3, device=device), torch.ones(4, device=device)
+    y = mvm.analog_mvm(
+        torch.zeros(n // 4, 3, device=device), weight, one[0], one,
+        mvm.PreparedTile(crossbar_weights(weight, p), one, p), LinearProduct(),
+        generator=torch.Generator(device).manual_seed(0),
+    ).cpu()  # fmt: skip
+    z = y.double().flatten() / 0.04
+    for power, moment, variance in ((1, 0, 1), (2, 1, 2), (3, 0, 15), (4, 3, 96)):
+        assert abs(float(z.pow(power).mean()) - moment) < 5 * (variance / n) ** 0.5
+    assert abs(float((y[:, 0] * y[:, 1]).double().mean())) / 0.04**2 < 5 / (n / 4) ** 0.5
+    assert abs(float((y[1:] * y[:-1]).double().mean())) / 0.04**2 < 5 / n**0.5
