@@ -10,11 +10,13 @@ import numpy as np
 
 from aimc_lightning.functional.cpu_blocks import Blocks, load, span, spread, store
 from aimc_lightning.functional.cpu_jit import kernel, part, scalar
-from aimc_lightning.functional.cpu_normals import bits_to_float, fill_normals, float_to_bits, padded
+from aimc_lightning.functional.cpu_normals import fill_normals, padded
+from aimc_lightning.functional.cpu_numbers import narrow, narrow_magnitude, narrow_square, to_float
+from aimc_lightning.functional.integer_weights import LOW_STEPS
 
 Array = np.ndarray
 
-_U16, _U32, _F32 = np.uint16, np.uint32, np.float32
+_F32 = np.float32
 
 
 class InputNumbers(NamedTuple):
@@ -48,19 +50,29 @@ class OutputNumbers(NamedTuple):
 
 
 class ProductArrays(NamedTuple):
-    """The product z in float32, and in bfloat16 the three of IR drop and read noise."""
+    """The product z in float32, and in bfloat16 the three of IR drop and read noise.
+
+    Or all as sums of integers in int32. Then z is that with the high parts of the weights, ``low``
+    that with their low parts, and ``flawed`` is 1 for each row that a NaN came from.
+    """
 
     z: Array
     current: Array
     weighted: Array
     squares: Array
+    low: Array
+    flawed: Array
 
 
 class OutputVectors(NamedTuple):
-    """Per output: digital scale, and variance of the output noise, of size 1 if it is the same."""
+    """Per output, of size 1 if it is the same: scale, variance of the output noise, and unit.
+
+    ``scale`` is the digital scale, ``unit`` the size of one step of the products.
+    """
 
     scale: Array
     variance: Array
+    unit: Array
 
 
 class OutputArrays(NamedTuple):
@@ -71,19 +83,6 @@ class OutputArrays(NamedTuple):
 
 
 @scalar
-def to_bf16(value: float) -> int:
-    """Return the 16 bits of the nearest bfloat16, ties to even."""
-    bits = float_to_bits(value)
-    rounding = _U32(_U32(0x7FFF) + _U32(_U32(bits >> _U32(16)) & _U32(1)))
-    return _U16(_U32(bits + rounding) >> _U32(16))
-
-
-@scalar
-def _from_bf16(value: int) -> float:
-    return bits_to_float(_U32(_U32(value) << _U32(16)))
-
-
-@scalar
 def clip(value: float, limit: float) -> float:
     """Return a number within +-limit; NaN stays NaN, as in torch."""
     value = -limit if value < -limit else value
@@ -91,7 +90,8 @@ def clip(value: float, limit: float) -> float:
 
 
 @part
-def _dac(levels: Array, numbers: InputNumbers, codes: Array) -> None:
+def convert(levels: Array, numbers: InputNumbers, codes: Array) -> None:
+    """Write the DAC codes of inputs, in float32."""
     inverse, half = _F32(numbers.inverse_range), _F32(numbers.half_steps)
     for i in range(codes.size):
         codes[i] = clip(np.rint(clip(levels[i] * inverse, _F32(1)) * half), half)
@@ -101,26 +101,6 @@ def _dac(levels: Array, numbers: InputNumbers, codes: Array) -> None:
 def _copy(values: Array, target: Array) -> None:
     for i in range(target.size):
         target[i] = values[i]
-
-
-@part
-def _narrow(values: Array, target: Array) -> None:
-    for i in range(target.size):
-        target[i] = to_bf16(values[i])
-
-
-@part
-def narrow_magnitude(values: Array, target: Array) -> None:
-    """Write the magnitudes in bfloat16; nothing if ``target`` has size 0."""
-    for i in range(target.size):
-        target[i] = to_bf16(abs(values[i]))
-
-
-@part
-def _narrow_square(values: Array, target: Array) -> None:
-    for i in range(target.size):
-        value = _from_bf16(to_bf16(values[i]))
-        target[i] = to_bf16(value * value)
 
 
 @kernel
@@ -143,11 +123,11 @@ def convert_inputs(
         row, count, _, _ = span(blocks, block)
         a, b = row * blocks.channels, (row + count) * blocks.channels
         codes = out.codes[a:b]
-        _dac(scratch, numbers, codes)
+        convert(scratch, numbers, codes)
         _copy(codes, out.saved[a:b])
-        _narrow(codes, out.coarse[a:b])
+        narrow(codes, out.coarse[a:b])
         narrow_magnitude(codes, out.magnitude[a:b])
-        _narrow_square(codes, out.squares[a:b])
+        narrow_square(codes, out.squares[a:b])
 
 
 @part
@@ -158,14 +138,29 @@ def _multiply(values: Array, factor: float, target: Array) -> None:
 
 
 @part
+def _add_up(high: Array, low: Array, unit: Array, factor: float, target: Array) -> None:
+    factor = _F32(factor)
+    for i in range(target.size):
+        sum_of_parts = to_float(low[i]) * _F32(1 / LOW_STEPS) + to_float(high[i])
+        target[i] = sum_of_parts * unit[i] * factor
+
+
+@part
+def _spoil_flawed(z: Array, flawed: Array, outputs: int) -> None:
+    for row in range(flawed.size):
+        if flawed[row] != 0:
+            z[row * outputs : (row + 1) * outputs] = np.nan
+
+
+@part
 def _subtract_ir_drop(
-    z: Array, current: Array, weighted: Array, factor: float, scale: float
+    z: Array, current: Array, weighted: Array, unit: Array, factor: float, scale: float
 ) -> None:
     factor, scale = _F32(factor), _F32(-scale)
     for i in range(current.size):
-        a = _from_bf16(current[i]) * factor
+        a = to_float(current[i]) * unit[i] * factor
         coefficient = ((a * _F32(0.05) - _F32(0.2)) * a + _F32(0.5)) * a
-        z[i] += scale * coefficient * _from_bf16(weighted[i])
+        z[i] += scale * coefficient * (to_float(weighted[i]) * unit[i])
 
 
 @part
@@ -176,11 +171,11 @@ def _add_noise(z: Array, noise: Array, variance: Array) -> None:
 
 @part
 def _add_noise_and_read_noise(
-    z: Array, noise: Array, variance: Array, squares: Array, factor: float
+    z: Array, noise: Array, variance: Array, squares: Array, unit: Array, factor: float
 ) -> None:
     factor = _F32(factor)
     for i in range(z.size):
-        z[i] += np.sqrt(_from_bf16(squares[i]) * factor + variance[i]) * noise[i]
+        z[i] += np.sqrt(to_float(squares[i]) * unit[i] * factor + variance[i]) * noise[i]
 
 
 @part
@@ -219,16 +214,21 @@ def convert_outputs(
     """
     size = blocks.run * blocks.channels
     values, normals = np.empty(size, np.float32), np.empty(padded(size), np.float32)
-    scales, variances = spread(vectors.scale, blocks), vectors.variance
+    scales, units = spread(vectors.scale, blocks), spread(vectors.unit, blocks)
+    variances = vectors.variance
     if variances.size > 0:
         variances = spread(variances, blocks)
     for block in range(first, last):
         row, count, _, _ = span(blocks, block)
         a, b = row * blocks.channels, (row + count) * blocks.channels
         z, variance = values[: b - a], variances[: b - a]
-        _multiply(products.z[a:b], numbers.step, z)
+        if products.low.size > 0:
+            _add_up(products.z[a:b], products.low[a:b], units, numbers.step, z)
+            _spoil_flawed(z, products.flawed[row : row + count], blocks.channels)
+        else:
+            _multiply(products.z[a:b], numbers.step, z)
         _subtract_ir_drop(
-            z, products.current[a:b], products.weighted[a:b],
+            z, products.current[a:b], products.weighted[a:b], units,
             numbers.current_factor, numbers.ir_drop_scale,
         )  # fmt: skip
         if variance.size > 0:
@@ -236,7 +236,7 @@ def convert_outputs(
             noise = normals[: b - a]
             if products.squares.size > 0:
                 squares = products.squares[a:b]
-                _add_noise_and_read_noise(z, noise, variance, squares, numbers.read_variance)
+                _add_noise_and_read_noise(z, noise, variance, squares, units, numbers.read_variance)
             else:
                 _add_noise(z, noise, variance)
         _adc(z, numbers)

@@ -8,9 +8,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from aimc_lightning.functional.cpu_integers import IntegerArrays, quantize_row
 from aimc_lightning.functional.cpu_jit import kernel, part
-from aimc_lightning.functional.cpu_kernels import narrow_magnitude, to_bf16
 from aimc_lightning.functional.cpu_normals import fill_normals, padded
+from aimc_lightning.functional.cpu_numbers import narrow_magnitude, to_bf16
 
 Array = np.ndarray
 _F32 = np.float32
@@ -34,11 +35,15 @@ class NoiseNumbers(NamedTuple):
 
 
 class WeightArrays(NamedTuple):
-    """What is written: the weights, and in bfloat16 their magnitude and their drop's weights."""
+    """What is written: the weights, their magnitude and their drop's weights in bfloat16, integers.
+
+    Integers take the place of the two in bfloat16.
+    """
 
     weight: Array
     magnitude: Array
     positioned: Array
+    integers: IntegerArrays
 
 
 @part
@@ -116,6 +121,8 @@ def prepare_rows(
                 _add_and_reflect(w, noise, numbers)
                 if numbers.mode == KEEPS_ZERO:
                     _restore_zeros(logical, w)
+        if out.integers.unit.size > 0:
+            quantize_row(w, position, row, out.integers)
         if out.magnitude.size > 0:
             narrow_magnitude(w, out.magnitude[row * n : (row + 1) * n])
         if out.positioned.size > 0:

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from aimc_lightning.functional.integer_weights import IntegerWeights
 from aimc_lightning.functional.ir_drop import position_weights, subtract_ir_drop_
 from aimc_lightning.functional.noise import ReadNoiseType, read_noise_variance
 from aimc_lightning.functional.nonlinearity import (
@@ -73,7 +74,8 @@ class CrossbarWeights(NamedTuple):
     ``weight`` is normalised, shape ``(out, in / groups, *kernel)``. ``negative`` replaces it for
     negative inputs when these take a pass of their own. The others are ``None`` when not needed:
     ``magnitude`` is ``|w|``, ``positioned`` the position-weighted w of the IR drop, ``squares`` the
-    weights of the squared inputs in the read noise.
+    weights of the squared inputs in the read noise. ``integers`` stand for all of these in the
+    kernels that know them.
     """
 
     weight: Tensor
@@ -82,6 +84,7 @@ class CrossbarWeights(NamedTuple):
     positioned: Tensor | None = None
     squares: Tensor | None = None
     negative: "CrossbarWeights | None" = None
+    integers: IntegerWeights | None = None
 
 
 def auxiliary_dtype(periphery: Periphery, weight: Tensor) -> torch.dtype:
@@ -196,8 +199,8 @@ def crossbar_codes(
         z = s_shape(z, product.per_output(p.steepness.to(z)), p.slope)
     if p.output_asymmetry > 0:
         z = asymmetric_(z, p.output_asymmetry)
-    z = _add_output_noise_(z, variance, p, product, generator)
-    return _adc_(z, p, generator)
+    z = add_output_noise_(z, variance, p, product, generator)
+    return adc_(z, p, generator)
 
 
 def dac_codes(x: Tensor, p: Periphery, generator: torch.Generator | None) -> tuple[Tensor, float]:
@@ -269,14 +272,14 @@ def _analog_product(
     return z, variance
 
 
-def _add_output_noise_(
+def add_output_noise_(
     z: Tensor,
     read_variance: Tensor | None,
     p: Periphery,
     product: Product,
     generator: torch.Generator | None,
 ) -> Tensor:
-    """Add read and output noise in one draw: independent normals add up to one normal."""
+    """Add read and output noise to ``z`` in one draw: independent normals add up to one normal."""
     if read_variance is None and p.output_noise_std <= 0:
         return z
     noise = standard_normal_like(z, generator=generator)
@@ -288,10 +291,9 @@ def _add_output_noise_(
     return z.addcmul_(read_variance.add_(std**2).sqrt_(), noise)
 
 
-def _adc_(z: Tensor, p: Periphery, generator: torch.Generator | None) -> Tensor:
-    if p.adc_steps is not None:
-        levels = z.mul_(1 / p.adc_step)
-        return converter_codes(
-            levels, p.adc_steps, stochastic=p.adc_stochastic, generator=generator
-        )
-    return z if p.out_bound is None else z.clamp_(-p.out_bound, p.out_bound)
+def adc_(z: Tensor, p: Periphery, generator: torch.Generator | None) -> Tensor:
+    """Return ADC codes, or clipped outputs without quantisation; overwrites ``z``."""
+    if p.adc_steps is None:
+        return z if p.out_bound is None else z.clamp_(-p.out_bound, p.out_bound)
+    levels = z.mul_(1 / p.adc_step)
+    return converter_codes(levels, p.adc_steps, stochastic=p.adc_stochastic, generator=generator)

@@ -24,14 +24,16 @@ from aimc_lightning.functional.cpu_kernels import (
 from aimc_lightning.functional.cpu_layout import Border, border, dense, flat_array, is_readable
 from aimc_lightning.functional.cpu_product import RowProduct
 from aimc_lightning.functional.crossbar import CrossbarWeights, Periphery
+from aimc_lightning.functional.fused_integers import in_integers, integer_dac, integer_products
 from aimc_lightning.functional.product import ConvProduct, LinearProduct, Product
 from aimc_lightning.functional.standard_effects import (
-    Products,
     Scales,
     code_dtype,
     has_only_standard_effects,
     is_noisy,
 )
+
+_ONE = torch.ones(1, dtype=torch.float32)  # step of products in floating point
 
 
 def can_fuse(x: Tensor, weights: CrossbarWeights, periphery: Periphery, product: Product) -> bool:
@@ -94,7 +96,8 @@ def _dac(
     return out
 
 
-def _products(dac: DacOutput, weights: CrossbarWeights, product: RowProduct) -> Products:
+def _products(dac: DacOutput, weights: CrossbarWeights, product: RowProduct) -> list[Tensor | None]:
+    """Return the products in the order of ``ProductArrays``."""
     codes = dac.coarse if weights.weight.dtype == torch.bfloat16 else dac.codes
     assert codes is not None
     z = product.forward(codes, weights.weight).float()
@@ -110,15 +113,20 @@ def _products(dac: DacOutput, weights: CrossbarWeights, product: RowProduct) -> 
                 current = product.forward(dac.pair[0], weights.magnitude)
             if weights.squares is not None:
                 squares = product.forward(dac.pair[-1], weights.squares)
-    return Products(z, current, weighted, squares)
+    return [z, current, weighted, squares, None, None]
 
 
 def _adc(
-    products: Products, out: Border, p: Periphery, vectors: OutputVectors, numbers: OutputNumbers
+    products: list[Tensor | None],
+    out: Border,
+    p: Periphery,
+    vectors: OutputVectors,
+    numbers: OutputNumbers,
 ) -> Tensor:
     blocks = out.blocks
     codes = torch.empty(blocks.rows, blocks.channels, dtype=code_dtype(p.adc_steps))
-    inside = ProductArrays(*(flat_array(x) for x in products))
+    half = np.uint16 if products[-1] is None else np.int32  # of those that are not needed
+    inside = ProductArrays(*(flat_array(x, half) for x in products))
     outside = OutputArrays(flat_array(out.flat), flat_array(codes))
     run_in_threads(
         lambda first, last: convert_outputs(inside, blocks, numbers, vectors, outside, first, last),
@@ -194,15 +202,23 @@ def fused_forward(
         Outputs, in the memory layout of ``x``, and codes.
     """
     p, input_range = periphery, scales.input_range.abs()
-    inputs = border(x, product)
+    inputs, inverse_range = border(x, product), (1 / input_range).item()
     rows = RowProduct(product, x.shape, weights.weight)
-    dac = _dac(inputs, p, (1 / input_range).item(), weights, keep)
-    products = _products(dac, weights, rows)
+    numbers = _output_numbers(p, weights.in_features, generator)
+    unit, integers = _ONE, weights.integers
+    if integers is not None and isinstance(product, LinearProduct):
+        unit, numbers = integers.unit, in_integers(numbers)
+        integer = integer_dac(inputs, p, inverse_range, integers)
+        saved: Tensor | None = integer.codes
+        products = integer_products(integer, integers, p)
+    else:
+        dac = _dac(inputs, p, inverse_range, weights, keep)
+        saved, products = dac.saved, _products(dac, weights, rows)
     y, outputs = dense(rows.output_shape, product, in_rows=inputs.in_rows)
-    variance = _noise_variance(p, scales.output)
     vectors = OutputVectors(
         flat_array(scales.output * (input_range * p.adc_step)),
-        flat_array(variance, np.float32),
+        flat_array(_noise_variance(p, scales.output), np.float32),
+        flat_array(unit),
     )
-    codes = _adc(products, outputs, p, vectors, _output_numbers(p, weights.in_features, generator))
-    return FusedOutput(y.to(dtype), rows.from_rows(codes), dac.saved)
+    codes = _adc(products, outputs, p, vectors, numbers)
+    return FusedOutput(y.to(dtype), rows.from_rows(codes), saved)

@@ -91,7 +91,7 @@ def _sums_of_few(
         The two sums of ``leave_backward``, or ``None`` if the inputs are too many.
     """
     blocks = inputs.blocks
-    columns = torch.empty(weight.shape[1], weight.shape[0])
+    columns = torch.empty(weight.shape[1], weight.shape[0], dtype=torch.float32)
     by_outputs, by_inputs = flat_array(weight.contiguous()), flat_array(columns)
     run_in_threads(
         lambda first, last: transpose_weights(by_outputs, len(columns), by_inputs, first, last),
@@ -115,7 +115,7 @@ def _enter(
 ) -> tuple[Tensor, Tensor | None]:
     blocks = grads.blocks
     grad = torch.empty(blocks.rows, blocks.channels, dtype=torch.float32)
-    sums = torch.empty(blocks.number, blocks.channels) if with_sums else None
+    sums = torch.empty(blocks.number, blocks.channels, dtype=torch.float32) if with_sums else None
     flat, flat_codes = flat_array(grads.flat), flat_array(codes)
     scale, out = (
         flat_array(output_scale.contiguous()),

@@ -81,7 +81,7 @@ def _enter(
     sums = None
     if with_sums:
         size = (grid[0], shape.width) if shape.last else (shape.lines, grid[1])
-        sums = torch.empty(size, device=codes.device)
+        sums = torch.empty(size, dtype=torch.float32, device=codes.device)
     enter_backward[grid](
         grad_y, codes, scale, grad, sums, limit,
         shape.lines, shape.width, shape.outputs, shape.tile_lines, 0, shape.last, lines, columns,
@@ -96,7 +96,7 @@ def _leave(
 ) -> tuple[Tensor | None, Tensor]:
     n = x.numel()
     blocks = triton.cdiv(n, _SUMMED)
-    sums = torch.empty(blocks, 2, device=x.device)
+    sums = torch.empty(blocks, 2, dtype=torch.float32, device=x.device)
     grad_x = torch.empty_like(x) if of_inputs else None
     leave_backward[(blocks,)](x, grad, input_range, grad_x, sums, n, _SUMMED)
     grad_range = torch.empty_like(input_range)

@@ -22,6 +22,7 @@ from aimc_lightning.functional.cpu_weights import (
     prepare_rows,
 )
 from aimc_lightning.functional.crossbar import CrossbarWeights, Periphery
+from aimc_lightning.functional.fused_integers import arrays_of, can_use_integers, new_integers
 from aimc_lightning.functional.ir_drop import position_weights
 from aimc_lightning.functional.noise import NoiseLaw
 from aimc_lightning.functional.standard_effects import has_simple_weights, new_weights
@@ -47,12 +48,20 @@ def _noise_numbers(law: NoiseLaw, generator: torch.Generator | None) -> NoiseNum
     return NoiseNumbers(modes.get(law.kind, ADDED), law.w_max, factor, c0, c1, c2, *keys)
 
 
+def _new_weights(weight: Tensor, p: Periphery, integers: bool) -> CrossbarWeights:
+    if integers and can_use_integers(weight, p):
+        dense = torch.empty(weight.shape, dtype=torch.float32)
+        return CrossbarWeights(dense, weight.shape[1], integers=new_integers(dense, p))
+    return new_weights(weight, p)
+
+
 def fused_weights(
     weight: Tensor,
     scale: Tensor,
     periphery: Periphery,
     law: NoiseLaw,
     *,
+    integers: bool = False,
     generator: torch.Generator | None = None,
 ) -> CrossbarWeights:
     """Return the weights of a tile for one forward pass.
@@ -63,6 +72,7 @@ def fused_weights(
         scale: Mapping scale, ``(out,)``, in digital units per normalised weight.
         periphery: Numbers of the signal chain.
         law: Training noise.
+        integers: Whether integers may take the place of what is derived from the weights.
         generator: Random numbers; torch's own if ``None``.
 
     Returns:
@@ -79,10 +89,15 @@ def fused_weights(
     # By address: a numpy() view would forbid FSDP to free the memory of gathered weights.
     count = (rows - 1) * stride + n
     span = np.ctypeslib.as_array((ctypes.c_float * count).from_address(weight.data_ptr()))
-    out = new_weights(weight, periphery)
+    out = _new_weights(weight, periphery, integers)
     magnitude = out.squares if out.magnitude is None else out.magnitude
     position = position_weights(n, dtype=torch.float32, device=weight.device).numpy()
-    arrays = WeightArrays(flat_array(out.weight), flat_array(magnitude), flat_array(out.positioned))
+    arrays = WeightArrays(
+        flat_array(out.weight),
+        flat_array(magnitude),
+        flat_array(out.positioned),
+        arrays_of(out.integers),
+    )
     scales, numbers = scale.contiguous().numpy(), _noise_numbers(law, generator)
     run_in_threads(
         lambda first, last: prepare_rows(

@@ -11,6 +11,7 @@ from torch import Tensor
 from aimc_lightning.functional.crossbar import (
     CrossbarWeights,
     Periphery,
+    crossbar_weights,
     dac_codes,
     product_dtype,
 )
@@ -241,13 +242,17 @@ def analog_mvm(
     device = x.device.type
     autocast = torch.is_autocast_enabled(device)
     dtype = torch.get_autocast_dtype(device) if autocast else x.dtype
-    if autocast:
+    if autocast and (weights.integers is None or torch.is_grad_enabled()):
         weights = _cast(weights, product_dtype(periphery, weights.weight))
-    tile = (weight, input_range, out_scale, mapping_scale, weights, periphery, product, generator)
     with torch.autocast(device, enabled=False) if autocast else nullcontext():
         if autocast and device == "cpu" and x.dtype == dtype:
             x = x.float()  # what the kernels read
         kernels = _kernels(x, weights, periphery, product)
+        if kernels is None:
+            weights = _with_floats(weights, periphery)
+        tile = (
+            weight, input_range, out_scale, mapping_scale, weights, periphery, product, generator
+        )  # fmt: skip
         if kernels is not None:
             y: Tensor = _FusedMVM.apply(kernels, dtype, x, *tile)
         else:
@@ -264,6 +269,13 @@ def _kernels(
     if HAS_KERNELS and can_fuse(x, weights, periphery, product):
         return fused_forward, fused_backward
     return None
+
+
+def _with_floats(weights: CrossbarWeights, periphery: Periphery) -> CrossbarWeights:
+    """Return weights as the readable chain takes them, where they were made as integers alone."""
+    if weights.integers is None or weights.magnitude is not None or weights.squares is not None:
+        return weights
+    return crossbar_weights(weights.weight, periphery)
 
 
 def _cast(weights: CrossbarWeights, dtype: torch.dtype) -> CrossbarWeights:

@@ -89,10 +89,17 @@ class TileArray(nn.Module):
     def _rows(self) -> list[AnalogTile]:
         return list(self.tiles)  # type: ignore[arg-type]
 
-    def prepare(self, weight: Tensor) -> list[PreparedTile]:
-        """Return the weights of all tiles for one forward pass."""
-        parts = self.weight_parts(weight)
-        return [tile.prepare(part) for tile, part in zip(self._rows(), parts, strict=True)]
+    def prepare(self, weight: Tensor, *, integers: bool = False) -> list[PreparedTile]:
+        """Return the weights of all tiles for one forward pass.
+
+        Args:
+            weight: Logical weights, ``(out, in / groups, *kernel)``, in digital units.
+            integers: Whether they may be 8-bit integers, which only a linear product reads.
+        """
+        return [
+            tile.prepare(part, integers=integers)
+            for tile, part in zip(self._rows(), self.weight_parts(weight), strict=True)
+        ]
 
     def forward(
         self,

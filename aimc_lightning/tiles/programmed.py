@@ -17,6 +17,13 @@ from aimc_lightning.functional.nonlinearity import calibrated_slope
 from aimc_lightning.functional.product import LinearProduct, OneHotProduct, Product
 from aimc_lightning.tiles.mapping import mapping_scale
 
+try:
+    from aimc_lightning.functional.fused_integers import with_integers
+
+    HAS_KERNELS = True
+except ImportError:  # no numba
+    HAS_KERNELS = False
+
 
 class ProgrammedCrossbar(NamedTuple):
     """Devices of one crossbar right after programming, each tensor ``(out, in)``.
@@ -144,6 +151,8 @@ class ProgrammedTile:
         self.weights: CrossbarWeights = crossbar_weights(
             weight.view(self.shape), self.periphery, negative
         )
+        if HAS_KERNELS:
+            self.weights = with_integers(self.weights, self.periphery)
         seed = int(torch.randint(0, 2**63 - 1, (), generator=generator))
         self.generator = torch.Generator(self.device).manual_seed(seed)
 

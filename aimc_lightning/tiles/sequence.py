@@ -12,6 +12,7 @@ from torch import Tensor
 
 from aimc_lightning.functional.crossbar import dac_codes
 from aimc_lightning.functional.input_range import input_range_gradient
+from aimc_lightning.functional.integer_steps import integer_step_codes
 from aimc_lightning.functional.managed import managed_codes
 from aimc_lightning.functional.product import StackedProduct
 from aimc_lightning.functional.standard_effects import Scales, is_noisy
@@ -103,14 +104,13 @@ class StepProduct:
         return total
 
     def _chain(self, index: int, x: Tensor, rows: slice) -> Tensor:
-        group = self.groups[index]
-        codes, factor = managed_codes(
-            group.grouped(x) * self.inverse[index],
-            group.weights,
-            group.periphery,
-            _PRODUCT,
-            generator=group.generator,
-        )
+        group, factor = self.groups[index], None
+        weights, p, generator = group.weights, group.periphery, group.generator
+        relative = group.grouped(x) * self.inverse[index]
+        if weights.integers is not None:
+            codes = integer_step_codes(relative, weights, p, generator=generator)
+        else:
+            codes, factor = managed_codes(relative, weights, p, _PRODUCT, generator=generator)
         if self.record is not None:
             self._note(index, rows, codes, factor)
         y = codes.mul_(self.output_factor[index])

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from aimc_lightning.functional.crossbar import CrossbarWeights, Periphery
+from aimc_lightning.functional.integer_weights import IntegerWeights
 from aimc_lightning.functional.mvm import PreparedTile
 from aimc_lightning.tiles.array import TileArray
 
@@ -75,7 +76,7 @@ def tile_groups(array: TileArray, weight: Tensor) -> list[TileGroup]:
         >>> [group.weights.weight.shape for group in tile_groups(array, torch.ones(4, 650))]
         [torch.Size([2, 4, 325])]
     """
-    prepared = array.prepare(weight)
+    prepared = array.prepare(weight, integers=True)
     groups = []
     tile = feature = 0
     for size, equal in itertools.groupby(array.in_sizes):
@@ -110,6 +111,10 @@ def _stacked(
 
 def _stack_weights(parts: Sequence[CrossbarWeights]) -> CrossbarWeights:
     first = parts[0]
+    if first.integers is not None:
+        integers = _stack_integers([part.integers for part in parts if part.integers is not None])
+        whole = torch.stack([part.weight for part in parts])
+        return CrossbarWeights(whole, first.in_features, integers=integers)
 
     def stack(name: str) -> Tensor | None:
         values = [getattr(part, name) for part in parts]
@@ -130,3 +135,11 @@ def _stack_weights(parts: Sequence[CrossbarWeights]) -> CrossbarWeights:
         if first.negative is not None
         else None,
     )
+
+
+def _stack_integers(parts: Sequence[IntegerWeights]) -> IntegerWeights:
+    def stack(name: str) -> Any:  # noqa: ANN401 - a tensor, or None where it is not needed
+        values = [getattr(part, name) for part in parts]
+        return None if values[0] is None else torch.stack(values)
+
+    return IntegerWeights(**{name: stack(name) for name in IntegerWeights._fields})

@@ -14,7 +14,7 @@ from aimc_lightning.functional.input_range import updated_input_range
 from aimc_lightning.functional.mvm import PreparedTile, analog_mvm
 from aimc_lightning.functional.noise import NoiseLaw, drop_connect, noisy_weight
 from aimc_lightning.functional.nonlinearity import calibrated_slope
-from aimc_lightning.functional.product import Product
+from aimc_lightning.functional.product import LinearProduct, Product
 from aimc_lightning.tiles.device_noise import device_weight_noise
 from aimc_lightning.tiles.mapping import mapping_scale
 from aimc_lightning.tiles.programmed import ProgrammedTile
@@ -26,6 +26,7 @@ try:
 except ImportError:  # no Triton
     HAS_GPU_KERNELS = False
 try:
+    from aimc_lightning.functional.fused_integers import can_use_integers, with_integers
     from aimc_lightning.functional.fused_weights import can_fuse_weights, fused_weights
 
     HAS_KERNELS = True
@@ -119,11 +120,14 @@ class AnalogTile(nn.Module):
         self.chip: ProgrammedTile | None = None
         self._held: Tensor | None = None
 
-    def prepare(self, weight: Tensor, *, generator: torch.Generator | None = None) -> PreparedTile:
+    def prepare(
+        self, weight: Tensor, *, integers: bool = False, generator: torch.Generator | None = None
+    ) -> PreparedTile:
         """Return the weights for one forward pass: normalised, with training noise if training.
 
         Args:
             weight: Logical weights, ``(out, in / groups, *kernel)``, in digital units.
+            integers: Whether they may be 8-bit integers, which only a linear product reads.
             generator: Random numbers; torch's own if ``None``.
         """
         if self.chip is not None and not self.training:
@@ -132,34 +136,47 @@ class AnalogTile(nn.Module):
             wide = weight if weight.dtype == torch.float64 else weight.float()
             scale = mapping_scale(wide, self.config.mapping, self.out_sizes)
             noisy = self.training and self.noise_scale > 0
-            weights = self._fused_weights(wide, scale, noisy, generator)
+            law, weights = self._simple_law(noisy), None
+            if law is not None:
+                weights = self._fused_weights(wide, scale, law, integers, generator)
             if weights is None:
                 normalized = wide / scale.view(-1, *(1,) * (weight.dim() - 1))
                 if noisy:
                     normalized = self._disturbed(normalized, generator)
-                weights = crossbar_weights(normalized, self.periphery)
+                weights = self._derived(normalized, integers)
             return PreparedTile(weights, scale, self.periphery)
 
+    def _simple_law(self, noisy: bool) -> NoiseLaw | None:
+        """Return the training noise if kernels may know it."""
+        noise = self.config.weight_noise
+        if not noisy or noise.type == "none":
+            return NoiseLaw()
+        if noise.type == "device" or noise.draw == "step" or noise.drop_connect > 0:
+            return None
+        std, omega = noise.std * self.noise_scale, self.config.mapping.omega
+        return NoiseLaw(noise.type, std, omega, noise.coefficients, noise.t_inference_s)
+
     def _fused_weights(
-        self, weight: Tensor, scale: Tensor, noisy: bool, generator: torch.Generator | None
+        self,
+        weight: Tensor,
+        scale: Tensor,
+        law: NoiseLaw,
+        integers: bool,
+        generator: torch.Generator | None,
     ) -> CrossbarWeights | None:
-        """Return what the kernel makes of the weights, ``None`` where it does not serve."""
-        law, noise = NoiseLaw(), self.config.weight_noise
-        if noisy and noise.type != "none":
-            if noise.type == "device" or noise.draw == "step" or noise.drop_connect > 0:
-                return None
-            law = NoiseLaw(
-                noise.type,
-                noise.std * self.noise_scale,
-                self.config.mapping.omega,
-                noise.coefficients,
-                noise.t_inference_s,
-            )
-        if HAS_GPU_KERNELS and can_fuse_weights_on_gpu(weight, self.periphery, law):
-            return gpu_weights(weight, scale, self.periphery, law, generator=generator)
-        if HAS_KERNELS and can_fuse_weights(weight, self.periphery, law):
-            return fused_weights(weight, scale, self.periphery, law, generator=generator)
+        """Return what a kernel makes of the weights, ``None`` where none serves."""
+        p = self.periphery
+        if HAS_GPU_KERNELS and can_fuse_weights_on_gpu(weight, p, law):
+            return gpu_weights(weight, scale, p, law, generator=generator)
+        if HAS_KERNELS and can_fuse_weights(weight, p, law):
+            return fused_weights(weight, scale, p, law, integers=integers, generator=generator)
         return None
+
+    def _derived(self, normalized: Tensor, integers: bool) -> CrossbarWeights:
+        """Return weights with what the periphery needs from them."""
+        if not (integers and HAS_KERNELS and can_use_integers(normalized, self.periphery)):
+            return crossbar_weights(normalized, self.periphery)
+        return with_integers(CrossbarWeights(normalized, normalized.shape[1]), self.periphery)
 
     def _disturbed(self, normalized: Tensor, generator: torch.Generator | None) -> Tensor:
         noise = self.config.weight_noise
@@ -214,7 +231,7 @@ class AnalogTile(nn.Module):
         chip = None if self.training else self.chip
         generator = None if chip is None else chip.generator
         if prepared is None:
-            prepared = self.prepare(weight)
+            prepared = self.prepare(weight, integers=isinstance(product, LinearProduct))
         input_range: Tensor = self.input_range
         if self.training and self.initializing:
             self.initialize_range_(x)

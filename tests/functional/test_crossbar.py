@@ -347,7 +347,7 @@ def test_management_that_is_off_returns_no_factor():
 
 
 def test_weights_hold_only_what_the_periphery_needs():
-    assert crossbar_weights(torch.ones(2, 3), Periphery())[2:] == (None, None, None, None)
+    assert crossbar_weights(torch.ones(2, 3), Periphery())[2:] == (None,) * 5
     weights = crossbar_weights(torch.ones(2, 3), Periphery(read_noise_std=0.1))
     assert isinstance(weights, CrossbarWeights)
     assert weights.positioned is None

@@ -157,8 +157,9 @@ RULES = {
 }
 #: Called inside a rule, or not a function of anything that is learned.
 NONE = {
-    "accumulated_noise_growth", "auxiliary_dtype", "combined_table", "converter_codes",
-    "crossbar_codes", "crossbar_weights", "dac_codes", "managed_codes", "next_bound_factor",
+    "accumulated_noise_growth", "adc_", "add_output_noise_", "auxiliary_dtype", "combined_table",
+    "converter_codes", "crossbar_codes", "crossbar_weights", "dac_codes", "managed_codes",
+    "next_bound_factor",
     "position_weights", "product_dtype", "quantize_uniform", "quantizer_steps", "require_time",
     "standard_normal_like", "updated_input_range",
 }  # fmt: skip

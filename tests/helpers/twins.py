@@ -5,7 +5,8 @@ import torch
 from torch import Tensor
 
 from aimc_lightning.functional import mvm
-from aimc_lightning.functional.crossbar import Periphery, crossbar_weights
+from aimc_lightning.functional.crossbar import CrossbarWeights, Periphery, crossbar_weights
+from aimc_lightning.functional.integer_weights import IntegerWeights
 from aimc_lightning.functional.product import ConvProduct, LinearProduct
 
 STANDARD = Periphery(
@@ -33,11 +34,18 @@ class Twins:
     """One tile, run with and without the kernels.
 
     ``device`` is where the kernels run: ``gpu`` is CUDA, or the CPU under Triton's interpreter.
-    The readable chain runs on the CPU.
+    The readable chain runs on the CPU. ``integers``: the kernels multiply 8-bit integers.
     """
 
     def __init__(
-        self, name: str, p: Periphery, *, c: float = 1.5, quiet: bool = True, device: str = "cpu"
+        self,
+        name: str,
+        p: Periphery,
+        *,
+        c: float = 1.5,
+        quiet: bool = True,
+        device: str = "cpu",
+        integers: bool = False,
     ) -> None:
         self.on_gpu = device == "gpu"
         self.device = "cuda" if self.on_gpu and torch.cuda.is_available() else "cpu"
@@ -48,6 +56,12 @@ class Twins:
         self.weight = weight
         normalized = weight / self.s.view(-1, *(1,) * (weight.dim() - 1))
         self.weights = crossbar_weights(normalized, p)  # bfloat16 corrections as under noise
+        if integers:
+            from aimc_lightning.functional.fused_integers import with_integers  # needs numba
+
+            integers = with_integers(self.weights, p).integers
+            assert integers is not None
+            self.weights = dequantized(integers, self.weights.in_features)
         self.p = p._replace(output_noise_std=0.0, read_noise_std=0.0) if quiet else p
         if quiet:
             self.weights = self.weights._replace(squares=None)
@@ -62,14 +76,19 @@ class Twins:
     def forward(self, fused: bool, leaves: list[Tensor], seed: int = 0) -> Tensor:
         """Return the output on the CPU, from kernels or from the chain."""
         device = self.device if fused else "cpu"
-        weights = self.weights._replace(
+        weights = self.weights
+        if weights.integers is not None and fused:
+            weights = CrossbarWeights(
+                weights.weight, weights.in_features, integers=weights.integers
+            )
+        weights = weights._replace(
             **{
                 key: value.to(device)
-                for key, value in self.weights._asdict().items()
+                for key, value in weights._asdict().items()
                 if isinstance(value, Tensor)
             }
         )
-        if self.weights.squares is self.weights.magnitude:
+        if self.weights.squares is self.weights.magnitude and weights.magnitude is not None:
             weights = weights._replace(squares=weights.magnitude)
         leaves = [t.to(device) for t in leaves]
         generator = torch.Generator(device).manual_seed(seed)
@@ -89,6 +108,15 @@ class Twins:
         leaves = self.leaves(x)
         y = self.forward(fused, leaves, seed)
         return [y.detach(), *torch.autograd.grad(y, leaves, output_gradient(y))]
+
+
+def dequantized(integers: IntegerWeights, in_features: int) -> CrossbarWeights:
+    """Return integers together with what they stand for, in float32."""
+    unit = integers.unit[:, None]
+    magnitude = None if integers.magnitude is None else integers.magnitude * unit
+    positioned = None if integers.positioned is None else integers.positioned * unit
+    weight = (integers.high + integers.low / 256) * unit
+    return CrossbarWeights(weight, in_features, magnitude, positioned, magnitude, integers=integers)
 
 
 def output_gradient(y: Tensor) -> Tensor:

@@ -1,0 +1,181 @@
+"""Products of linear tiles with 8-bit integers, where the CPU has instructions for them.
+
+Such a product takes about a quarter of the time of float32. DAC codes are integers of 8 bits;
+weights become two of them, see :mod:`.integer_weights`, which is as exact as 16 bits.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from aimc_lightning.functional.cpu_integers import (
+    IntegerArrays,
+    IntegerInputs,
+    convert_integer_inputs,
+    quantize_rows,
+)
+from aimc_lightning.functional.cpu_jit import run_in_threads
+from aimc_lightning.functional.cpu_kernels import InputNumbers, OutputNumbers
+from aimc_lightning.functional.cpu_layout import Border, flat_array
+from aimc_lightning.functional.crossbar import CrossbarWeights, Periphery
+from aimc_lightning.functional.integer_weights import SQUARE_STEP, IntegerWeights
+from aimc_lightning.functional.ir_drop import position_weights
+from aimc_lightning.functional.standard_effects import has_only_standard_effects
+
+_QUIET = 0.01  # output noise below which the error of 16 bits could be seen beside it
+_STRONG = 1.0  # IR drop whose error of 8 bits could; 0.46 for 512 rows of the standard crossbar
+
+
+def can_use_integers(weight: Tensor, p: Periphery) -> bool:
+    """Return whether the products of a tile run with integers.
+
+    A weight is off by 2**-16 of the largest at most, which is 2 % of an output noise of 0.01 with
+    512 inputs at full range. The IR drop is off by some percent of the noise, unless it is drawn
+    far stronger than it is in a crossbar of that size.
+
+    Example:
+        >>> can_use_integers(torch.ones(3, 2), Periphery())  # without output noise
+        False
+    """
+    return (
+        not torch.compiler.is_compiling()
+        and has_integer_instructions()
+        and weight.dim() == 2
+        and weight.device.type == "cpu"
+        and weight.dtype == torch.float32
+        and has_only_standard_effects(CrossbarWeights(weight, weight.shape[1]), p)
+        and (p.dac_steps or 0) <= 254
+        and p.output_noise_std >= _QUIET
+        and p.ir_drop_scale * weight.shape[1] ** 2 / p.ir_drop_g_ratio <= _STRONG
+        and (p.read_noise_std == 0 or p.read_noise_type == "pcm")
+    )
+
+
+def has_integer_instructions() -> bool:
+    """Return whether torch multiplies 8-bit integers with instructions made for it (AVX-512 VNNI).
+
+    Without them such a product is slower than one in float32.
+
+    Example:
+        >>> has_integer_instructions() in (True, False)
+        True
+    """
+    found = getattr(torch.cpu, "_is_vnni_supported", None)
+    return found is not None and bool(found()) and hasattr(torch, "_int_mm")
+
+
+def new_integers(weight: Tensor, p: Periphery) -> IntegerWeights:
+    """Return memory for the integers of weights ``(out, in)``, not filled."""
+
+    def empty(wanted: bool = True) -> Tensor | None:
+        return torch.empty(weight.shape, dtype=torch.int8) if wanted else None
+
+    high, low = empty(), empty()
+    assert high is not None
+    assert low is not None
+    drops, reads = p.ir_drop_scale > 0, p.read_noise_std > 0
+    unit = torch.empty(len(weight), dtype=torch.float32)
+    return IntegerWeights(high, low, unit, empty(drops or reads), empty(drops))
+
+
+def arrays_of(integers: IntegerWeights | None) -> IntegerArrays:
+    """Return integers as kernels see them; arrays of size 0 for ``None``."""
+    if integers is None:
+        none = np.empty(0, np.int8)
+        return IntegerArrays(none, none, np.empty(0, np.float32), none, none)
+    return IntegerArrays(
+        flat_array(integers.high),
+        flat_array(integers.low),
+        flat_array(integers.unit),
+        flat_array(integers.magnitude, np.int8),
+        flat_array(integers.positioned, np.int8),
+    )
+
+
+def with_integers(weights: CrossbarWeights, periphery: Periphery) -> CrossbarWeights:
+    """Return weights together with their integers, or as they are where these do not serve.
+
+    Example:
+        >>> with_integers(CrossbarWeights(torch.ones(3, 2), 2), Periphery()).integers is None
+        True
+    """
+    if weights.negative is not None or not can_use_integers(weights.weight, periphery):
+        return weights
+    integers = new_integers(weights.weight, periphery)
+    weight, out = flat_array(weights.weight.contiguous()), arrays_of(integers)
+    device = weights.weight.device
+    position = position_weights(weights.in_features, dtype=torch.float32, device=device).numpy()
+    run_in_threads(
+        lambda first, last: quantize_rows(weight, position, out, first, last),
+        len(weights.weight),
+        weight.size,
+    )
+    return weights._replace(integers=integers)
+
+
+class IntegerDac(NamedTuple):
+    """DAC codes in rows, int8; magnitudes and squares, as wanted, behind each other in ``pair``.
+
+    ``flawed`` is 1 for each row with a NaN.
+    """
+
+    codes: Tensor
+    pair: Tensor | None
+    flawed: Tensor
+
+
+def integer_dac(
+    inputs: Border, p: Periphery, inverse_range: float, integers: IntegerWeights
+) -> IntegerDac:
+    """Return what leaves the DAC."""
+    blocks = inputs.blocks
+    shape = blocks.rows, blocks.channels
+    drops = integers.positioned is not None
+    reads = integers.magnitude is not None and p.read_noise_std > 0
+    out = IntegerDac(
+        torch.empty(shape, dtype=torch.int8),
+        torch.empty(drops + reads, *shape, dtype=torch.int8) if drops or reads else None,
+        torch.empty(blocks.rows, dtype=torch.int8),
+    )
+    magnitude = out.pair[0] if drops and out.pair is not None else None
+    squares = out.pair[-1] if reads and out.pair is not None else None
+    arrays = IntegerInputs(
+        flat_array(out.codes),
+        flat_array(magnitude, np.int8),
+        flat_array(squares, np.int8),
+        flat_array(out.flawed),
+    )
+    x, numbers = flat_array(inputs.flat), InputNumbers(inverse_range, (p.dac_steps or 0) / 2)
+    run_in_threads(
+        lambda first, last: convert_integer_inputs(x, blocks, numbers, arrays, first, last),
+        blocks.number,
+        blocks.elements,
+    )
+    return out
+
+
+def integer_products(
+    dac: IntegerDac, integers: IntegerWeights, p: Periphery
+) -> list[Tensor | None]:
+    """Return the products in the order of ``ProductArrays``, int32, rows ``(rows, out)``."""
+    high, low = _product(dac.codes, integers.high), _product(dac.codes, integers.low)
+    weighted = current = squares = None
+    if integers.positioned is not None:
+        weighted = _product(dac.codes, integers.positioned)
+    if dac.pair is not None and integers.magnitude is not None:
+        # One product of twice the rows reads the weights once.
+        both = _product(dac.pair.flatten(0, 1), integers.magnitude).view(len(dac.pair), *high.shape)
+        current = both[0] if integers.positioned is not None else None
+        squares = both[-1] if p.read_noise_std > 0 else None
+    return [high, current, weighted, squares, low, dac.flawed]
+
+
+def _product(codes: Tensor, weight: Tensor) -> Tensor:
+    return torch._int_mm(codes, weight.t())
+
+
+def in_integers(numbers: OutputNumbers) -> OutputNumbers:
+    """Return the numbers of the ADC for squares that are counted in steps."""
+    return numbers._replace(read_variance=numbers.read_variance * SQUARE_STEP)
