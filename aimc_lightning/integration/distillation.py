@@ -22,7 +22,8 @@ class Distillation:
     """Distillation from the digital model as teacher.
 
     The loss becomes ``(1 - weight) * loss + weight * T^2 * KL(teacher || student)`` of the class
-    probabilities at temperature ``T``.
+    probabilities at temperature ``T``. One output alone is no class but a regression: the squared
+    difference to the teacher's takes the place of the divergence.
 
     Example:
         >>> Distillation(weight=0.5, temperature=4.0).class_dim
@@ -62,9 +63,11 @@ class Distillation:
             teacher: Logits of the digital model, same shape.
 
         Returns:
-            Scalar, in float32 or wider.
+            Scalar, in float32 or wider; the mean squared difference if there is one class only.
         """
         wide = torch.promote_types(student.dtype, torch.float32)
+        if student.shape[self.class_dim] == 1:
+            return F.mse_loss(student.to(wide), teacher.to(wide))
         log_student = F.log_softmax(student.to(wide) / self.temperature, dim=self.class_dim)
         log_teacher = F.log_softmax(teacher.to(wide) / self.temperature, dim=self.class_dim)
         divergence = F.kl_div(log_student, log_teacher, reduction="none", log_target=True)

@@ -48,6 +48,12 @@ def test_student_equal_to_teacher_has_no_distillation_loss():
     assert callback.losses == [pytest.approx(0.0, abs=1e-6)]
 
 
+def test_one_output_is_pulled_towards_the_teachers_by_its_squared_difference():
+    student = torch.tensor([[1.0], [2.0]], dtype=torch.bfloat16)
+    teacher = torch.tensor([[3.0], [1.0]])
+    assert Distillation(temperature=2.0).loss(student, teacher).item() == pytest.approx(2.5)
+
+
 def test_weight_zero_leaves_the_loss_alone():
     torch.manual_seed(0)
     with_teacher = _Recorder(NOISY, distillation=Distillation(weight=0.0))
