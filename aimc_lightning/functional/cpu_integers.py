@@ -13,6 +13,7 @@ from aimc_lightning.functional.integer_weights import LARGEST, LOW_STEPS, SQUARE
 
 Array = np.ndarray
 _F32, _I32, _U32 = np.float32, np.int32, np.uint32
+GRADIENT_ROWS = 32  # that a thread takes at a time
 
 
 class IntegerArrays(NamedTuple):
@@ -149,3 +150,76 @@ def convert_integer_inputs(
         _store(codes, out.codes[a:b])
         _store_magnitudes(codes, out.magnitude[a:b])
         _store_squares(codes, out.squares[a:b])
+
+
+@kernel
+def largest_of_columns(values: Array, columns: int, out: Array, first: int, last: int) -> None:
+    """Write the largest magnitude of each column in blocks ``first`` to ``last - 1`` of rows.
+
+    Args:
+        values: ``(rows, columns)``, flat, float32.
+        columns: Number of columns.
+        out: Bits of the magnitudes, ``(blocks, columns)``, uint32; those of a NaN are largest.
+        first: First block of ``GRADIENT_ROWS`` rows.
+        last: First block not to be written.
+    """
+    rows = values.size // columns
+    for block in range(first, last):
+        most = out[block * columns : (block + 1) * columns]
+        most[:] = 0
+        for row in range(block * GRADIENT_ROWS, min((block + 1) * GRADIENT_ROWS, rows)):
+            line = values[row * columns : (row + 1) * columns]
+            for i in range(columns):
+                most[i] = max(most[i], _U32(float_to_bits(line[i]) & _U32(0x7FFFFFFF)))
+
+
+@part
+def _split_by_columns(values: Array, inverse: Array, high: Array, low: Array) -> None:
+    for i in range(high.size):
+        steps = _I32(np.rint(values[i] * inverse[i]))
+        above = _I32(steps + _I32(LOW_STEPS // 2)) >> _I32(8)
+        high[i] = above
+        low[i] = steps - _I32(above * _I32(LOW_STEPS))
+
+
+@kernel
+def split_gradient(
+    values: Array, inverse: Array, parts: tuple[Array, Array], first: int, last: int
+) -> None:
+    """Write numbers as high and low parts, as those of weights.
+
+    Args:
+        values: ``(rows, columns)``, flat, float32.
+        inverse: Steps per unit in each column.
+        parts: Shaped as ``values``, flat, int8.
+        first: First block of ``GRADIENT_ROWS`` rows.
+        last: First block not to be written.
+    """
+    columns = inverse.size
+    rows = values.size // columns
+    for row in range(first * GRADIENT_ROWS, min(last * GRADIENT_ROWS, rows)):
+        a, b = row * columns, (row + 1) * columns
+        _split_by_columns(values[a:b], inverse, parts[0][a:b], parts[1][a:b])
+
+
+@part
+def _join(high: Array, low: Array, step: float, target: Array) -> None:
+    for i in range(target.size):
+        target[i] = (_F32(high[i]) * _F32(LOW_STEPS) + _F32(low[i])) * step
+
+
+@kernel
+def join_sums(sums: tuple[Array, Array], step: Array, out: Array, first: int, last: int) -> None:
+    """Write what sums of high and low parts stand for, rows ``first`` to ``last - 1``.
+
+    Args:
+        sums: ``(rows, columns)`` each, flat, int32.
+        step: Size of a step in each row.
+        out: float32.
+        first: First row.
+        last: First row not to be written.
+    """
+    columns = out.size // step.size
+    for row in range(first, last):
+        a, b = row * columns, (row + 1) * columns
+        _join(sums[0][a:b], sums[1][a:b], step[row], out[a:b])

@@ -18,6 +18,10 @@ from aimc_lightning.functional.cpu_layout import Border, border, dense, flat_arr
 from aimc_lightning.functional.cpu_product import RowProduct
 from aimc_lightning.functional.crossbar import Periphery
 from aimc_lightning.functional.input_range import range_step
+from aimc_lightning.functional.integer_gradient import (
+    can_use_integer_gradient,
+    integer_weight_gradient,
+)
 from aimc_lightning.functional.product import LinearProduct, Product
 from aimc_lightning.functional.standard_effects import Gradients, Scales
 
@@ -58,10 +62,14 @@ def fused_backward(
     if needs[1] and not needs[0] and isinstance(product, LinearProduct):
         sums = _sums_of_few(border(x, product), grad, weight.float(), inverse_range)
     of_inputs = needs[0] or (needs[1] and sums is None)
-    dtype = weight.dtype
-    grad_rows, grad_w = rows.backward(
-        grad.to(dtype), dac_codes.to(dtype), weight, (of_inputs, needs[2])
-    )
+    grad, grad_w, of_weight = grad.to(weight.dtype), None, needs[2]
+    grad_rows = None
+    if of_weight and can_use_integer_gradient(weight, dac_codes, periphery, product):
+        grad_w, of_weight = integer_weight_gradient(grad, dac_codes), False
+    if of_inputs or of_weight:
+        of_product = of_inputs, of_weight
+        grad_rows, more = rows.backward(grad, dac_codes.to(weight.dtype), weight, of_product)
+        grad_w = grad_w if more is None else more
     grad_x = None
     if grad_rows is not None:
         inputs = border(x, product)

@@ -24,6 +24,8 @@ from aimc_lightning.functional.integer_weights import SQUARE_STEP, IntegerWeight
 from aimc_lightning.functional.ir_drop import position_weights
 from aimc_lightning.functional.standard_effects import has_only_standard_effects
 
+#: Products of 8-bit integers that 32 bits can add up.
+MOST_TERMS = 2**17 - 1
 _QUIET = 0.01  # output noise below which the error of 16 bits could be seen beside it
 _STRONG = 1.0  # IR drop whose error of 8 bits could; 0.46 for 512 rows of the standard crossbar
 
@@ -43,6 +45,7 @@ def can_use_integers(weight: Tensor, p: Periphery) -> bool:
         not torch.compiler.is_compiling()
         and has_integer_instructions()
         and weight.dim() == 2
+        and weight.shape[1] <= MOST_TERMS
         and weight.device.type == "cpu"
         and weight.dtype == torch.float32
         and has_only_standard_effects(CrossbarWeights(weight, weight.shape[1]), p)
