@@ -24,7 +24,7 @@ from cases import CASES, Case, analog, evaluation_step, programmed, training_ste
 from report import write_report
 from torch import Tensor
 
-from aimc_lightning.functional import fused, fused_backward, mvm
+from aimc_lightning.functional import fused, fused_backward, kernels
 from aimc_lightning.functional.cpu_product import RowProduct
 from aimc_lightning.functional.product import StackedProduct
 from aimc_lightning.functional.recurrent_cells import LSTMGates
@@ -37,17 +37,18 @@ _STEPS = "steps of an LSTM: converters, noise, sums"
 _CALLS = "calls and memory around the kernels"
 #: Functions whose time is taken, and what they do. Products are told apart by their weights.
 _TIMED = [
-    (tile, "fused_weights", _WEIGHTS), (tile, "mapping_scale", _WEIGHTS),
-    (fused, "_dac", "DAC"), (fused, "_adc", _OUTPUTS),
+    (kernels, "fused_weights", _WEIGHTS), (tile, "mapping_scale", _WEIGHTS),
+    (fused, "_dac", "DAC"), (fused, "integer_dac", "DAC"), (fused, "_adc", _OUTPUTS),
     (fused_backward, "_enter", _BACK), (fused_backward, "_leave", _BACK),
-    (fused_backward, "_sums_of_few", _BACK),
-    (tile, "analog_mvm", _CALLS), (mvm, "fused_backward", _CALLS),
+    (fused_backward, "_sums_of_few", _BACK), (fused_backward, "integer_weight_gradient", _BACK),
+    (tile, "analog_mvm", _CALLS), (kernels, "fused_backward", _CALLS),
     (array, "added", "partial sums of tiles"),
     (sequence.StepProduct, "step", _STEPS), (sequence.StepGradient, "step", _STEPS),
     (sequence.StepGradient, "finish", _STEPS),
     (LSTMGates, "forward", "gates of an LSTM"), (LSTMGates, "backward", "gates of an LSTM"),
     (RowProduct, "forward", None), (RowProduct, "backward", None),
     (StackedProduct, "forward", None), (StackedProduct, "pair", None), (torch, "bmm", None),
+    (torch, "_int_mm", "products with 8-bit integers"),
 ]  # fmt: skip
 _REST = "plain layers, loss, optimizer, rest"
 

@@ -18,11 +18,9 @@ from aimc_lightning.functional.cpu_layout import Border, border, dense, flat_arr
 from aimc_lightning.functional.cpu_product import RowProduct
 from aimc_lightning.functional.crossbar import Periphery
 from aimc_lightning.functional.input_range import range_step
-from aimc_lightning.functional.integer_gradient import (
-    can_use_integer_gradient,
-    integer_weight_gradient,
-)
-from aimc_lightning.functional.product import LinearProduct, Product
+from aimc_lightning.functional.integer_gradient import integer_weight_gradient
+from aimc_lightning.functional.integer_weights import MOST_TERMS
+from aimc_lightning.functional.product import IntegerProduct, LinearProduct, Product
 from aimc_lightning.functional.standard_effects import Gradients, Scales
 
 _FEW = 16  # one clipped input in so many: products with their columns alone still pay
@@ -64,7 +62,8 @@ def fused_backward(
     of_inputs = needs[0] or (needs[1] and sums is None)
     grad, grad_w, of_weight = grad.to(weight.dtype), None, needs[2]
     grad_rows = None
-    if of_weight and can_use_integer_gradient(weight, dac_codes, periphery, product):
+    in_integers = isinstance(product, IntegerProduct) and len(dac_codes) <= MOST_TERMS
+    if of_weight and in_integers and weight.dtype == torch.float32:
         grad_w, of_weight = integer_weight_gradient(grad, dac_codes), False
     if of_inputs or of_weight:
         of_product = of_inputs, of_weight

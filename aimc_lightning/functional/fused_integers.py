@@ -20,12 +20,10 @@ from aimc_lightning.functional.cpu_jit import run_in_threads
 from aimc_lightning.functional.cpu_kernels import InputNumbers, OutputNumbers
 from aimc_lightning.functional.cpu_layout import Border, flat_array
 from aimc_lightning.functional.crossbar import CrossbarWeights, Periphery
-from aimc_lightning.functional.integer_weights import SQUARE_STEP, IntegerWeights
+from aimc_lightning.functional.integer_weights import MOST_TERMS, SQUARE_STEP, IntegerWeights
 from aimc_lightning.functional.ir_drop import position_weights
 from aimc_lightning.functional.standard_effects import has_only_standard_effects
 
-#: Products of 8-bit integers that 32 bits can add up.
-MOST_TERMS = 2**17 - 1
 _QUIET = 0.01  # output noise below which the error of 16 bits could be seen beside it
 _STRONG = 1.0  # IR drop whose error of 8 bits could; 0.46 for 512 rows of the standard crossbar
 

@@ -12,27 +12,7 @@ from aimc_lightning.functional.cpu_integers import (
 )
 from aimc_lightning.functional.cpu_jit import run_in_threads
 from aimc_lightning.functional.cpu_layout import flat_array
-from aimc_lightning.functional.crossbar import Periphery
-from aimc_lightning.functional.fused_integers import MOST_TERMS, can_use_integers
 from aimc_lightning.functional.integer_weights import LARGEST
-from aimc_lightning.functional.product import LinearProduct, Product
-
-
-def can_use_integer_gradient(
-    weight: Tensor, codes: Tensor, periphery: Periphery, product: Product
-) -> bool:
-    """Return whether the gradient of weights is taken with integers: where the product is.
-
-    Example:
-        >>> codes = torch.ones(2, 4, dtype=torch.int8)  # without output noise
-        >>> can_use_integer_gradient(torch.ones(3, 4), codes, Periphery(), LinearProduct())
-        False
-    """
-    return (
-        isinstance(product, LinearProduct)
-        and len(codes) <= MOST_TERMS
-        and can_use_integers(weight, periphery)
-    )
 
 
 def integer_weight_gradient(grad: Tensor, codes: Tensor) -> Tensor:
@@ -43,7 +23,7 @@ def integer_weight_gradient(grad: Tensor, codes: Tensor) -> Tensor:
 
     Args:
         grad: Gradient of the product in rows, ``(rows, out)``, float32.
-        codes: DAC codes in rows, ``(rows, in)``, int8.
+        codes: DAC codes in rows, ``(rows, in)``, int8; at most ``MOST_TERMS`` rows.
 
     Returns:
         Shape ``(out, in)``, float32.

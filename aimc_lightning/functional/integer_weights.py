@@ -7,6 +7,8 @@ from torch import Tensor
 #: Steps of the low part in one of the high part, and in the largest weight of an output.
 LOW_STEPS = 256
 LARGEST = 127 * LOW_STEPS + 127
+#: Products of 8-bit integers that 32 bits can add up.
+MOST_TERMS = 2**17 - 1
 #: Squares of DAC codes are counted in steps of this size, of which there are 127.
 SQUARE_STEP = 127
 

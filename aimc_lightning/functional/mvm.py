@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from aimc_lightning.functional import kernels
 from aimc_lightning.functional.crossbar import (
     CrossbarWeights,
     Periphery,
@@ -17,24 +18,8 @@ from aimc_lightning.functional.crossbar import (
 )
 from aimc_lightning.functional.input_range import input_range_gradient
 from aimc_lightning.functional.managed import managed_codes
-from aimc_lightning.functional.product import Product
+from aimc_lightning.functional.product import IntegerProduct, LinearProduct, Product
 from aimc_lightning.functional.standard_effects import Scales
-
-try:
-    from aimc_lightning.functional.fused_gpu import can_fuse_on_gpu, gpu_forward
-    from aimc_lightning.functional.fused_gpu_backward import gpu_backward
-
-    HAS_GPU_KERNELS = True
-except ImportError:  # no Triton
-    HAS_GPU_KERNELS = False
-try:
-    from aimc_lightning.functional.fused import can_fuse, fused_forward
-    from aimc_lightning.functional.fused_backward import fused_backward
-
-    HAS_KERNELS = True
-except ImportError:  # no numba: the readable chain serves alone
-    HAS_KERNELS = False
-
 
 _Kernels = tuple[Callable[..., Any], Callable[..., Any]]
 
@@ -124,11 +109,11 @@ class _FusedMVM(torch.autograd.Function):
     """The same with the kernels of :mod:`.fused` or :mod:`.fused_gpu`; outputs have a dtype."""
 
     @staticmethod
-    def forward(ctx: Any, kernels: _Kernels, dtype: torch.dtype, *args: Any) -> Tensor:  # noqa: ANN401
+    def forward(ctx: Any, passes: _Kernels, dtype: torch.dtype, *args: Any) -> Tensor:  # noqa: ANN401
         x, _, input_range, out_scale, mapping_scale, weights, periphery, product, generator = args
         scale = _output_scale(out_scale, mapping_scale, weights.weight).contiguous()
         keep = any(ctx.needs_input_grad)
-        y, *codes = kernels[0](
+        y, *codes = passes[0](
             x, weights, periphery, product, Scales(input_range.detach(), scale), dtype,
             keep=keep, generator=generator,
         )  # fmt: skip
@@ -136,7 +121,9 @@ class _FusedMVM(torch.autograd.Function):
             ctx.save_for_backward(
                 x, input_range, out_scale, mapping_scale, weights.weight, *codes, scale
             )
-            ctx.backward_kernels, ctx.periphery, ctx.product = kernels[1], periphery, product
+            if weights.integers is not None and isinstance(product, LinearProduct):
+                product = IntegerProduct()
+            ctx.backward_kernels, ctx.periphery, ctx.product = passes[1], periphery, product
         return y
 
     @staticmethod
@@ -247,27 +234,28 @@ def analog_mvm(
     with torch.autocast(device, enabled=False) if autocast else nullcontext():
         if autocast and device == "cpu" and x.dtype == dtype:
             x = x.float()  # what the kernels read
-        kernels = _kernels(x, weights, periphery, product)
-        if kernels is None:
+        passes = _passes(x, weights, periphery, product)
+        if passes is None:
             weights = _with_floats(weights, periphery)
         tile = (
             weight, input_range, out_scale, mapping_scale, weights, periphery, product, generator
         )  # fmt: skip
-        if kernels is not None:
-            y: Tensor = _FusedMVM.apply(kernels, dtype, x, *tile)
+        if passes is not None:
+            y: Tensor = _FusedMVM.apply(passes, dtype, x, *tile)
         else:
             y = _AnalogMVM.apply(x, *tile)
     return y.to(dtype)
 
 
-def _kernels(
+def _passes(
     x: Tensor, weights: CrossbarWeights, periphery: Periphery, product: Product
 ) -> _Kernels | None:
     """Return the forward and backward pass that serve a tile, ``None`` for the readable chain."""
-    if HAS_GPU_KERNELS and can_fuse_on_gpu(x, weights, periphery, product):
-        return gpu_forward, gpu_backward
-    if HAS_KERNELS and can_fuse(x, weights, periphery, product):
-        return fused_forward, fused_backward
+    tile = x, weights, periphery, product
+    if kernels.HAS_GPU_KERNELS and kernels.can_fuse_on_gpu(*tile):
+        return kernels.gpu_forward, kernels.gpu_backward
+    if kernels.HAS_CPU_KERNELS and kernels.can_fuse(*tile):
+        return kernels.fused_forward, kernels.fused_backward
     return None
 
 

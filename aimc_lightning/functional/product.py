@@ -72,6 +72,10 @@ class LinearProduct(NamedTuple):
         return _rows(values).sum(0)
 
 
+class IntegerProduct(LinearProduct):
+    """A linear product that was taken with 8-bit integers; the gradient of its weights is, too."""
+
+
 class OneHotProduct(LinearProduct):
     """``x @ weight.T`` for inputs that are a diagonal matrix, of which only the diagonal is given.
 

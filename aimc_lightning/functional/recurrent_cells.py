@@ -9,13 +9,7 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-try:
-    from aimc_lightning.functional.gpu_launch import is_on_gpu
-    from aimc_lightning.functional.gpu_steps import gpu_lstm_backward, gpu_lstm_forward
-
-    HAS_GPU_KERNELS = True
-except ImportError:  # no Triton
-    HAS_GPU_KERNELS = False
+from aimc_lightning.functional import kernels
 
 _sigmoid_backward = torch.ops.aten.sigmoid_backward
 _tanh_backward = torch.ops.aten.tanh_backward
@@ -108,7 +102,7 @@ class LSTMGates(NamedTuple):
     ) -> tuple[Tensor, Tensor]:
         """Return the new states, see :class:`RecurrentCell`."""
         if _serves(x_gates, h_gates, c, saved):
-            return gpu_lstm_forward(x_gates, h_gates, c, saved)
+            return kernels.gpu_lstm_forward(x_gates, h_gates, c, saved)
         size = c.shape[1]
         torch.add(x_gates, h_gates, out=saved[:, : 4 * size])
         saved[:, : 2 * size].sigmoid_()
@@ -126,7 +120,7 @@ class LSTMGates(NamedTuple):
     ) -> tuple[Tensor | None, Tensor]:  # fmt: skip
         """Return the gradients of the old states, see :class:`RecurrentCell`."""
         if _serves(grad_h, grad_c, saved, grad_x_gates):
-            return None, gpu_lstm_backward(grad_h, grad_c, saved, grad_x_gates)
+            return None, kernels.gpu_lstm_backward(grad_h, grad_c, saved, grad_x_gates)
         i, f, g, o, tanh_c, old_c = saved.split(saved.shape[1] // 6, 1)
         grad_i, grad_f, grad_g, grad_o = grad_x_gates.split(i.shape[1], 1)
         grad_c = _tanh_backward(grad_h * o, tanh_c).add_(grad_c)
@@ -145,8 +139,8 @@ class LSTMGates(NamedTuple):
 
 def _serves(*tensors: Tensor) -> bool:
     """Return whether the kernel of a GPU takes all of a step at once."""
-    return HAS_GPU_KERNELS and all(
-        is_on_gpu(x) and x.dtype == torch.float32 and x.is_contiguous() for x in tensors
+    return kernels.HAS_GPU_KERNELS and all(
+        kernels.is_on_gpu(x) and x.dtype == torch.float32 and x.is_contiguous() for x in tensors
     )
 
 

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from aimc_lightning.config import TileConfig
+from aimc_lightning.functional import kernels
 from aimc_lightning.functional.compensation import compensation_factor, compensation_readout
 from aimc_lightning.functional.crossbar import (
     CrossbarWeights,
@@ -16,13 +17,6 @@ from aimc_lightning.functional.managed import managed_codes
 from aimc_lightning.functional.nonlinearity import calibrated_slope
 from aimc_lightning.functional.product import LinearProduct, OneHotProduct, Product
 from aimc_lightning.tiles.mapping import mapping_scale
-
-try:
-    from aimc_lightning.functional.fused_integers import with_integers
-
-    HAS_KERNELS = True
-except ImportError:  # no numba
-    HAS_KERNELS = False
 
 
 class ProgrammedCrossbar(NamedTuple):
@@ -151,8 +145,8 @@ class ProgrammedTile:
         self.weights: CrossbarWeights = crossbar_weights(
             weight.view(self.shape), self.periphery, negative
         )
-        if HAS_KERNELS:
-            self.weights = with_integers(self.weights, self.periphery)
+        if kernels.HAS_CPU_KERNELS:
+            self.weights = kernels.with_integers(self.weights, self.periphery)
         seed = int(torch.randint(0, 2**63 - 1, (), generator=generator))
         self.generator = torch.Generator(self.device).manual_seed(seed)
 

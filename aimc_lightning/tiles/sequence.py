@@ -10,6 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from aimc_lightning.functional import kernels
 from aimc_lightning.functional.crossbar import dac_codes
 from aimc_lightning.functional.input_range import input_range_gradient
 from aimc_lightning.functional.integer_steps import integer_step_codes
@@ -17,14 +18,6 @@ from aimc_lightning.functional.managed import managed_codes
 from aimc_lightning.functional.product import StackedProduct
 from aimc_lightning.functional.standard_effects import Scales, is_noisy
 from aimc_lightning.tiles.stack import TileGroup
-
-try:
-    from aimc_lightning.functional.gpu_launch import new_seed
-    from aimc_lightning.functional.gpu_steps import can_fuse_steps, gpu_step, gpu_step_backward
-
-    HAS_GPU_KERNELS = True
-except ImportError:  # no Triton
-    HAS_GPU_KERNELS = False
 
 _PRODUCT = StackedProduct()
 _hardtanh_backward = torch.ops.aten.hardtanh_backward
@@ -71,10 +64,12 @@ class StepProduct:
             factors: list[Tensor | None] = [None] * len(groups)
             weights = [group.weights.weight for group in groups]
             self.record = StepRecord(self.x, codes, factors, weights)
-        self.on_gpu = _kernels(groups, ranges, scales)
+        self.on_gpu = _gpu_scales(groups, ranges, scales)
         if self.on_gpu:
             self.seeds = [
-                new_seed(weight, group.generator, rows) if is_noisy(group.periphery) else None
+                kernels.new_seed(weight, group.generator, rows)
+                if is_noisy(group.periphery)
+                else None
                 for group in groups
             ]
             return
@@ -119,7 +114,7 @@ class StepProduct:
 
     def _gpu_step(self, index: int, rows: slice) -> Tensor:
         group, seeds = self.groups[index], self.seeds[index]
-        return gpu_step(
+        return kernels.gpu_step(
             self.x[rows, group.inputs],
             group.weights,
             group.periphery,
@@ -156,7 +151,7 @@ class StepGradient:
         self.groups, self.ranges, self.scales, self.record = groups, ranges, scales, record
         self.width = [group.widths(ranges) for group in groups]
         self.output_scale = [group.output_scales(scales) for group in groups]
-        self.on_gpu = _kernels(groups, ranges, scales)
+        self.on_gpu = _gpu_scales(groups, ranges, scales)
         #: Gradient of the ideal products, and of inputs that were clipped, all steps.
         self.grads = [record.x.new_empty(group.shape(rows)) for group in groups]
         self.clipped = [
@@ -196,7 +191,7 @@ class StepGradient:
     def _gpu_step(self, grad_y: Tensor, rows: slice) -> Tensor:
         grad_x = torch.empty_like(self.record.x[rows])
         for index, group in enumerate(self.groups):
-            gpu_step_backward(
+            kernels.gpu_step_backward(
                 grad_y,
                 self.record.x[rows, group.inputs],
                 self.record.weights[index],
@@ -260,9 +255,12 @@ class StepGradient:
         return grad.transpose(0, 1).flatten(1)
 
 
-def _kernels(groups: list[TileGroup], ranges: Tensor, scales: Tensor) -> list[Scales]:
+def _gpu_scales(groups: list[TileGroup], ranges: Tensor, scales: Tensor) -> list[Scales]:
     """Return the scales that GPU kernels take, for each group; none where they do not serve."""
-    if not HAS_GPU_KERNELS or not all(can_fuse_steps(g.weights, g.periphery) for g in groups):
+    serve = kernels.HAS_GPU_KERNELS and all(
+        kernels.can_fuse_steps(group.weights, group.periphery) for group in groups
+    )
+    if not serve:
         return []
     return [
         Scales(ranges.detach()[group.tiles], _per_output(group, scales.detach()))

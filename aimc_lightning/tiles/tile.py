@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from aimc_lightning.config import TileConfig
+from aimc_lightning.functional import kernels
 from aimc_lightning.functional.clipping import (
     channel_max_clip_bound,
     clip_weights,
@@ -18,20 +19,6 @@ from aimc_lightning.functional.product import LinearProduct, Product
 from aimc_lightning.tiles.device_noise import device_weight_noise
 from aimc_lightning.tiles.mapping import mapping_scale
 from aimc_lightning.tiles.programmed import ProgrammedTile
-
-try:
-    from aimc_lightning.functional.fused_weights_gpu import can_fuse_weights_on_gpu, gpu_weights
-
-    HAS_GPU_KERNELS = True
-except ImportError:  # no Triton
-    HAS_GPU_KERNELS = False
-try:
-    from aimc_lightning.functional.fused_integers import can_use_integers, with_integers
-    from aimc_lightning.functional.fused_weights import can_fuse_weights, fused_weights
-
-    HAS_KERNELS = True
-except ImportError:  # no numba: the readable chain serves alone
-    HAS_KERNELS = False
 
 
 def build_periphery(config: TileConfig) -> Periphery:
@@ -166,17 +153,20 @@ class AnalogTile(nn.Module):
     ) -> CrossbarWeights | None:
         """Return what a kernel makes of the weights, ``None`` where none serves."""
         p = self.periphery
-        if HAS_GPU_KERNELS and can_fuse_weights_on_gpu(weight, p, law):
-            return gpu_weights(weight, scale, p, law, generator=generator)
-        if HAS_KERNELS and can_fuse_weights(weight, p, law):
-            return fused_weights(weight, scale, p, law, integers=integers, generator=generator)
+        if kernels.HAS_GPU_KERNELS and kernels.can_fuse_weights_on_gpu(weight, p, law):
+            return kernels.gpu_weights(weight, scale, p, law, generator=generator)
+        if kernels.HAS_CPU_KERNELS and kernels.can_fuse_weights(weight, p, law):
+            return kernels.fused_weights(
+                weight, scale, p, law, integers=integers, generator=generator
+            )
         return None
 
     def _derived(self, normalized: Tensor, integers: bool) -> CrossbarWeights:
         """Return weights with what the periphery needs from them."""
-        if not (integers and HAS_KERNELS and can_use_integers(normalized, self.periphery)):
-            return crossbar_weights(normalized, self.periphery)
-        return with_integers(CrossbarWeights(normalized, normalized.shape[1]), self.periphery)
+        p, integers = self.periphery, integers and kernels.HAS_CPU_KERNELS
+        if not (integers and kernels.can_use_integers(normalized, p)):
+            return crossbar_weights(normalized, p)
+        return kernels.with_integers(CrossbarWeights(normalized, normalized.shape[1]), p)
 
     def _disturbed(self, normalized: Tensor, generator: torch.Generator | None) -> Tensor:
         noise = self.config.weight_noise

@@ -11,7 +11,7 @@ from torch import Tensor
 
 pytest.importorskip("numba")
 
-from aimc_lightning.functional import cpu_jit, crossbar, mvm
+from aimc_lightning.functional import cpu_jit, crossbar, kernels, mvm
 from aimc_lightning.functional.cpu_blocks import Blocks, blocks_of
 from aimc_lightning.functional.cpu_jit import SERIAL_ELEMENTS, run_in_threads
 from aimc_lightning.functional.cpu_kernels import (
@@ -185,7 +185,7 @@ def _chain(x: Tensor, weight: Tensor, product: Product, p: Periphery, fused: boo
     leaves = [x, weight, torch.tensor(1.5), torch.linspace(0.5, 1.5, outputs)]
     leaves = [leaf.detach().clone().requires_grad_() for leaf in leaves]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(mvm, "HAS_KERNELS", fused)
+        patch.setattr(kernels, "HAS_CPU_KERNELS", fused)
         numbers = SameNumbers(product, border(x, product).in_rows)
         patch.setattr(crossbar, "standard_normal_like", numbers)
         y = mvm.analog_mvm(
@@ -261,7 +261,7 @@ def test_a_gradient_of_the_gradient_takes_the_readable_chain():
         leaf = x.clone().requires_grad_()
         logical = weight.clone().requires_grad_()
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(mvm, "HAS_KERNELS", fused)
+            patch.setattr(kernels, "HAS_CPU_KERNELS", fused)
             patch.setattr(crossbar, "standard_normal_like", SameNumbers(product, True))
             y = mvm.analog_mvm(
                 leaf, logical, torch.tensor(1.5), torch.ones(40), tile, product,

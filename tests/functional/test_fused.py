@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from aimc_lightning.functional import mvm
+from aimc_lightning.functional import kernels
 from aimc_lightning.functional.cpu_layout import border
 from aimc_lightning.functional.crossbar import Periphery, crossbar_weights
 from aimc_lightning.functional.product import LinearProduct, Product
@@ -126,7 +126,7 @@ def test_numbers_of_the_kernels_do_not_depend_on_threads():
 
 
 def _served(p: Periphery, product: Product, x: Tensor, weight: Tensor) -> bool:
-    return mvm.can_fuse(x, crossbar_weights(weight, p), p, product)
+    return kernels.can_fuse(x, crossbar_weights(weight, p), p, product)
 
 
 @pytest.mark.parametrize("change", [

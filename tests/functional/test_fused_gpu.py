@@ -24,9 +24,8 @@ from tests.helpers.twins import (
 )
 
 pytest.importorskip("triton")
-from aimc_lightning.functional import mvm, recurrent_cells
+from aimc_lightning.functional import kernels
 from aimc_lightning.functional.fused_weights_gpu import gpu_weights
-from aimc_lightning.tiles import sequence
 
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 CUDA = torch.cuda.is_available()
@@ -170,17 +169,16 @@ def test_weights_have_the_distribution_of_their_law(name):
     assert ours.magnitude is ours.squares
 
 
-def _trained(cls, config, *, kernels):
+def _trained(cls, config, *, fused):
     """Return output and all gradients of a recurrent layer, on the CPU."""
     with pytest.MonkeyPatch.context() as patch:
-        for module in (sequence, recurrent_cells, mvm):
-            patch.setattr(module, "HAS_GPU_KERNELS", kernels)
+        patch.setattr(kernels, "HAS_GPU_KERNELS", fused)
         torch.manual_seed(0)
         net = nn.ModuleDict({"layer": cls(20, 12, 2)})
         x = torch.randn(5, 3, 20)
         convert_to_analog(net, config)
-        net.to(DEVICE if kernels else "cpu").train()
-        x = x.to(DEVICE if kernels else "cpu").requires_grad_()
+        net.to(DEVICE if fused else "cpu").train()
+        x = x.to(DEVICE if fused else "cpu").requires_grad_()
         y = net["layer"](x)[0]
         y.backward(output_gradient(y.cpu()).to(y.device))
         gradients = {name: p.grad for name, p in net.named_parameters() if p.grad is not None}
@@ -198,7 +196,7 @@ def test_recurrent_layers_agree_with_the_chain(cls, monkeypatch):
             "adc.bits": 14, "dac.bits": 14,
         }
     )  # fmt: skip
-    ours, expected = (_trained(cls, config, kernels=kernels) for kernels in (True, False))
+    ours, expected = (_trained(cls, config, fused=fused) for fused in (True, False))
     assert ours.keys() == expected.keys()
     for name, value in expected.items():
         error = (ours[name].cpu() - value).norm() / value.norm().clamp(min=1e-6)
@@ -208,8 +206,8 @@ def test_recurrent_layers_agree_with_the_chain(cls, monkeypatch):
 def test_kernels_serve_a_recurrent_layer_with_the_standard_config():
     served = []
     with pytest.MonkeyPatch.context() as patch:
-        step = sequence.gpu_step
-        patch.setattr(sequence, "gpu_step", lambda *a: served.append(1) or step(*a))
+        step = kernels.gpu_step
+        patch.setattr(kernels, "gpu_step", lambda *a: served.append(1) or step(*a))
         net = nn.ModuleDict({"layer": nn.LSTM(20, 12)})
         convert_to_analog(net, TileConfig())
         net.to(DEVICE)["layer"](torch.randn(5, 3, 20, device=DEVICE))

@@ -7,17 +7,12 @@ import torch
 from torch import Tensor
 
 from aimc_lightning import TileConfig
-from aimc_lightning.functional.integer_weights import LARGEST
-from aimc_lightning.functional.product import ConvProduct, LinearProduct
+from aimc_lightning.functional.integer_weights import LARGEST, MOST_TERMS
 from aimc_lightning.nn.linear import AnalogLinear
-from tests.helpers.twins import STANDARD
 
 pytest.importorskip("numba")
-from aimc_lightning.functional import fused_integers, integer_gradient
-from aimc_lightning.functional.integer_gradient import (
-    can_use_integer_gradient,
-    integer_weight_gradient,
-)
+from aimc_lightning.functional import fused_backward, fused_integers
+from aimc_lightning.functional.integer_gradient import integer_weight_gradient
 
 
 def _operands(rows: int, outputs: int, inputs: int) -> tuple[Tensor, Tensor]:
@@ -68,19 +63,25 @@ def test_infinity_is_noticed():
     assert not integer_weight_gradient(grad, codes)[1].isfinite().any()
 
 
-def test_integers_serve_where_the_product_takes_them(monkeypatch):
-    grad, codes = _operands(4, 3, 5)
-    weight, linear = grad.new_ones(3, 5), LinearProduct()
-    monkeypatch.setattr(fused_integers, "has_integer_instructions", lambda: True)
-    assert can_use_integer_gradient(weight, codes, STANDARD, linear)
-    assert not can_use_integer_gradient(weight.bfloat16(), codes, STANDARD, linear)
-    quiet = STANDARD._replace(output_noise_std=0.0)
-    assert not can_use_integer_gradient(weight, codes, quiet, linear)
-    conv = ConvProduct((1,), (0,), (1,), 1)
-    assert not can_use_integer_gradient(weight, codes, STANDARD, conv)
-    monkeypatch.setattr(integer_gradient, "MOST_TERMS", 3)
-    assert not can_use_integer_gradient(weight, codes, STANDARD, linear)
-    assert fused_integers.MOST_TERMS * 128 * 128 < 2**31
+def test_sums_fit_into_32_bits():
+    assert MOST_TERMS * 128 * 128 < 2**31
+
+
+@pytest.mark.parametrize("way", ["integers", "floats", "autocast", "too many rows"])
+def test_gradient_takes_integers_where_the_product_did(way, monkeypatch):
+    calls = []
+    gradient = fused_backward.integer_weight_gradient
+    monkeypatch.setattr(
+        fused_backward, "integer_weight_gradient", lambda *a: calls.append(1) or gradient(*a)
+    )
+    monkeypatch.setattr(fused_integers, "has_integer_instructions", lambda: way != "floats")
+    if way == "too many rows":
+        monkeypatch.setattr(fused_backward, "MOST_TERMS", 8)
+    layer = AnalogLinear.from_digital(torch.nn.Linear(20, 7), TileConfig())
+    with torch.autocast("cpu", torch.bfloat16, enabled=way == "autocast"):
+        layer(torch.randn(9, 20)).sum().backward()
+    assert calls == ([1] if way == "integers" else [])
+    assert layer.weight.grad.isfinite().all()
 
 
 def test_layer_learns_what_it_learns_in_floating_point(monkeypatch):

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from aimc_lightning.functional import mvm
+from aimc_lightning.functional import kernels
 from aimc_lightning.functional.crossbar import Periphery, crossbar_weights
 from aimc_lightning.functional.mvm import PreparedTile, analog_mvm
 from aimc_lightning.functional.product import ConvProduct, LinearProduct
@@ -257,15 +257,15 @@ def test_backward_within_autocast_gives_gradients_in_the_leaves_types():
         torch.testing.assert_close(ours, other)
 
 
-@pytest.mark.parametrize("kernels", [False, mvm.HAS_KERNELS])
-def test_product_and_its_gradients_are_in_bfloat16_under_autocast(kernels, monkeypatch):
-    monkeypatch.setattr(mvm, "HAS_KERNELS", kernels)
+@pytest.mark.parametrize("fused", [False, kernels.HAS_CPU_KERNELS])
+def test_product_and_its_gradients_are_in_bfloat16_under_autocast(fused, monkeypatch):
+    monkeypatch.setattr(kernels, "HAS_CPU_KERNELS", fused)
     p = Periphery(dac_steps=254, adc_steps=254, out_bound=10.0, output_noise_std=0.04)
     tile = Tile(p, torch.float32)
     expected = tile.run()
     with torch.autocast("cpu", dtype=torch.bfloat16):
         y = tile.run()
-    node = y.grad_fn if kernels else y.grad_fn.next_functions[0][0]  # the chain's result is cast
+    node = y.grad_fn if fused else y.grad_fn.next_functions[0][0]  # the chain's result is cast
     saved = node.saved_tensors
     assert saved[4].dtype == torch.bfloat16  # its weights
     step = (tile.c * tile.gamma * tile.s * p.adc_step).max().item()

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from aimc_lightning.functional import mvm
+from aimc_lightning.functional import kernels, mvm
 from aimc_lightning.functional.crossbar import CrossbarWeights, Periphery, crossbar_weights
 from aimc_lightning.functional.integer_weights import IntegerWeights
 from aimc_lightning.functional.product import ConvProduct, LinearProduct
@@ -93,10 +93,10 @@ class Twins:
         leaves = [t.to(device) for t in leaves]
         generator = torch.Generator(device).manual_seed(seed)
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(mvm, "HAS_KERNELS", fused and not self.on_gpu)
-            patch.setattr(mvm, "HAS_GPU_KERNELS", fused and self.on_gpu)
+            patch.setattr(kernels, "HAS_CPU_KERNELS", fused and not self.on_gpu)
+            patch.setattr(kernels, "HAS_GPU_KERNELS", fused and self.on_gpu)
             if fused:
-                serves = mvm.can_fuse_on_gpu if self.on_gpu else mvm.can_fuse
+                serves = kernels.can_fuse_on_gpu if self.on_gpu else kernels.can_fuse
                 assert serves(leaves[0], weights, self.p, self.product)
             return mvm.analog_mvm(
                 *leaves, mvm.PreparedTile(weights, self.s.to(device), self.p), self.product,
