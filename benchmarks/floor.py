@@ -2,9 +2,11 @@
 
 ``python benchmarks/floor.py``, behind ``run.py``, counts what the model adds to a plain step
 (products with |W|, random numbers, bytes through the converters), measures how fast this machine
-does each of them alone, and writes the least ratio to plain torch into ``results.json``. Products
-are taken at the speed of bfloat16 and each byte is moved once: what is left between floor and
-measurement are calls, cache misses and work that does not vectorise.
+does each of them alone, and writes the least ratio to plain torch into ``results.json``. Each byte
+is moved once: what is left between floor and measurement are calls, cache misses and work that does
+not vectorise. Products are those of the kernels: where the CPU has instructions for 8-bit integers,
+two of these take the place of each in float32, forward and for the gradient of the weights, and
+|W| takes three more; elsewhere |W| takes three in bfloat16.
 """
 
 import json
@@ -27,17 +29,17 @@ from report import write_report
 
 from aimc_lightning import mapping_report
 from aimc_lightning.functional.cpu_normals import draw_normals
+from aimc_lightning.functional.fused_integers import has_integer_instructions
 
 _HERE = Path(__file__).parent
 #: Cases whose products are matrix products; a convolution in bfloat16 has a speed of its own.
 _NAMES = ("linear", "bert", "lstm")
-# Bytes of one value. Inputs: read as float32, written as codes for the product and for the backward
-# pass; for |W| also as |x|, x^2 and coarse x in bfloat16.
-_INPUT = {"reduced": 4 + 4 + 1, "full": 4 + 4 + 1 + 3 * 2}
-# Outputs: product read, output and codes written; with |W| also three products in float32 read.
-_OUTPUT = {"reduced": 4 + 4 + 1, "full": 4 + 4 + 1 + 3 * 4}
-# Weights in training: read, written with noise; with |W| also |W| and position-weighted |W|.
-_WEIGHT = {"reduced": 4 + 4, "full": 4 + 4 + 2 * 2}
+# Bytes of one value. Inputs: read as float32, written as 8-bit codes; for |W| also as |x| and x^2.
+_INPUT = {"reduced": 4 + 1, "full": 4 + 3 * 1}
+# Outputs: two sums of integers read, output and codes written; with |W| three more sums read.
+_OUTPUT = {"reduced": 2 * 4 + 4 + 1, "full": 5 * 4 + 4 + 1}
+# Weights in training: read, written with noise and as two integers; with |W| two more of these.
+_WEIGHT = {"reduced": 4 + 4 + 2, "full": 4 + 4 + 4}
 # Backward pass: gradient of the outputs read with the codes, written without the clipped; the same
 # of the inputs.
 _BACKWARD = 4 + 1 + 4
@@ -55,7 +57,9 @@ class Counts(NamedTuple):
 class Rates(NamedTuple):
     """What the machine does in a second."""
 
-    products: float  # multiply-accumulates in bfloat16
+    floats: float  # multiply-accumulates in float32
+    halves: float  # in bfloat16
+    integers: float  # of 8 bits
     normals: float
     bytes: float
 
@@ -78,18 +82,25 @@ def rates(rows: int) -> Rates:
     Args:
         rows: Rows of the matrix products.
     """
-    x, w = torch.randn(rows, 512).bfloat16(), torch.randn(512, 512).bfloat16()
+    x, w = torch.randn(rows, 512), torch.randn(512, 512)
+    x_half, w_half = x.bfloat16(), w.bfloat16()
+    x_int, w_int = x.to(torch.int8), w.to(torch.int8)
     numbers = np.empty(1 << 20, np.float32)
     a = torch.randn(1 << 19)
     b = torch.empty_like(a)
     steps: dict[str, Callable[[], object]] = {
-        "products": lambda: [x @ w.T for _ in range(8)],
+        "floats": lambda: [x @ w.T for _ in range(8)],
+        "halves": lambda: [x_half @ w_half.T for _ in range(8)],
+        "integers": lambda: [torch._int_mm(x_int, w_int.T) for _ in range(8)],
         "normals": lambda: draw_normals(numbers, 1),
         "bytes": lambda: [torch.neg(a, out=b) for _ in range(8)],
     }
     times = {name: timing.median for name, timing in interleaved(steps, 30).items()}
+    products = 8 * x.numel() * 512
     return Rates(
-        8 * x.numel() * 512 / times["products"],
+        products / times["floats"],
+        products / times["halves"],
+        products / times["integers"],
         numbers.size / times["normals"],
         8 * 2 * a.numel() * 4 / times["bytes"],
     )
@@ -97,12 +108,17 @@ def rates(rows: int) -> Rates:
 
 def least(n: Counts, speed: Rates, variant: str) -> dict[str, float]:
     """Return the seconds that a variant adds at least to a plain training step and evaluation."""
-    products = 3 * n.products / speed.products if variant == "full" else 0.0
+    more = 3 * n.products if variant == "full" else 0.0
+    gained = 0.0  # by each product that integers take over
+    products = more / speed.halves
+    if has_integer_instructions():
+        gained = n.products * (1 / speed.floats - 2 / speed.integers)
+        products = more / speed.integers - gained
     moved = n.inputs * _INPUT[variant] + n.outputs * _OUTPUT[variant]
     evaluate = products + n.outputs / speed.normals + moved / speed.bytes
     backward = (n.inputs + n.outputs) * _BACKWARD / speed.bytes
     weights = n.weights * _WEIGHT[variant] / speed.bytes + n.weights / speed.normals
-    return {"train": evaluate + backward + weights, "eval": evaluate}
+    return {"train": evaluate - gained + backward + weights, "eval": evaluate}
 
 
 def main() -> None:

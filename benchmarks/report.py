@@ -84,11 +84,11 @@ def _lines(results: dict[str, Any]) -> list[str]:
     if "floor" in results:
         lines += [
             "",
-            "Floor: the least ratio, from what the model adds to a plain step (products with |W| "
-            "in bfloat16, one random number for each output and weight, each byte moved once) at "
-            "the speeds that this machine has for each of them alone; `python benchmarks/floor.py`"
-            ". It leaves out calls, and that the products in a step of an LSTM are too small for "
-            "full speed.",
+            "Floor: the least ratio, from what the model adds to a plain step (products, in 8-bit "
+            "integers where the CPU has instructions for them; one random number for each output "
+            "and weight; each byte moved once) at the speeds that this machine has for each of "
+            "them alone; `python benchmarks/floor.py`. It leaves out calls, and that the products "
+            "in a step of an LSTM are too small for full speed.",
         ]
     lines += ["", "Seconds of the plain step (train, evaluate): "]
     lines[-1] += "; ".join(
