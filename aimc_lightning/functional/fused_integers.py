@@ -95,25 +95,27 @@ def arrays_of(integers: IntegerWeights | None) -> IntegerArrays:
     )
 
 
-def with_integers(weights: CrossbarWeights, periphery: Periphery) -> CrossbarWeights:
-    """Return weights together with their integers, or as they are where these do not serve.
+def integer_weights(weight: Tensor, periphery: Periphery) -> CrossbarWeights:
+    """Return weights with their integers alone.
+
+    Args:
+        weight: Normalised weights, ``(out, in)``.
+        periphery: For which :func:`can_use_integers` holds.
 
     Example:
-        >>> with_integers(CrossbarWeights(torch.ones(3, 2), 2), Periphery()).integers is None
-        True
+        >>> quiet = Periphery(output_noise_std=0.04)
+        >>> integer_weights(torch.tensor([[1.0, -0.5]]), quiet).integers.high
+        tensor([[127, -64]], dtype=torch.int8)
     """
-    if weights.negative is not None or not can_use_integers(weights.weight, periphery):
-        return weights
-    integers = new_integers(weights.weight, periphery)
-    weight, out = flat_array(weights.weight.contiguous()), arrays_of(integers)
-    device = weights.weight.device
-    position = position_weights(weights.in_features, dtype=torch.float32, device=device).numpy()
+    integers, n = new_integers(weight, periphery), weight.shape[1]
+    values, out = flat_array(weight.contiguous()), arrays_of(integers)
+    position = position_weights(n, dtype=torch.float32, device=weight.device).numpy()
     run_in_threads(
-        lambda first, last: quantize_rows(weight, position, out, first, last),
-        len(weights.weight),
-        weight.size,
+        lambda first, last: quantize_rows(values, position, out, first, last),
+        len(weight),
+        values.size,
     )
-    return weights._replace(integers=integers)
+    return CrossbarWeights(weight, n, integers=integers)
 
 
 class IntegerDac(NamedTuple):

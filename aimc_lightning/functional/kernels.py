@@ -4,10 +4,14 @@
 functions are missing here.
 """
 
+from torch import Tensor
+
+from aimc_lightning.functional.crossbar import CrossbarWeights, Periphery, crossbar_weights
+
 try:  # numba
     from aimc_lightning.functional.fused import can_fuse, fused_forward
     from aimc_lightning.functional.fused_backward import fused_backward
-    from aimc_lightning.functional.fused_integers import can_use_integers, with_integers
+    from aimc_lightning.functional.fused_integers import can_use_integers, integer_weights
     from aimc_lightning.functional.fused_weights import can_fuse_weights, fused_weights
 
     HAS_CPU_KERNELS = True
@@ -39,7 +43,7 @@ __all__ = [
     "can_fuse_steps",
     "can_fuse_weights",
     "can_fuse_weights_on_gpu",
-    "can_use_integers",
+    "derived_weights",
     "fused_backward",
     "fused_forward",
     "fused_weights",
@@ -52,5 +56,22 @@ __all__ = [
     "gpu_weights",
     "is_on_gpu",
     "new_seed",
-    "with_integers",
 ]
+
+
+def derived_weights(
+    weight: Tensor, periphery: Periphery, negative: Tensor | None = None
+) -> CrossbarWeights:
+    """Return the weights of a tile as the products of this machine take them.
+
+    Args:
+        weight: Normalised weights, ``(out, in / groups, *kernel)``.
+        periphery: Numbers of the signal chain.
+        negative: Weights seen by negative inputs in a pass of their own, same shape, or ``None``.
+
+    Returns:
+        As 8-bit integers, or else as :func:`~aimc_lightning.functional.crossbar.crossbar_weights`.
+    """
+    if HAS_CPU_KERNELS and negative is None and can_use_integers(weight, periphery):
+        return integer_weights(weight, periphery)
+    return crossbar_weights(weight, periphery, negative)

@@ -260,8 +260,8 @@ def _passes(
 
 
 def _with_floats(weights: CrossbarWeights, periphery: Periphery) -> CrossbarWeights:
-    """Return weights as the readable chain takes them, where they were made as integers alone."""
-    if weights.integers is None or weights.magnitude is not None or weights.squares is not None:
+    """Return weights as the readable chain takes them, where they were made as integers."""
+    if weights.integers is None:
         return weights
     return crossbar_weights(weights.weight, periphery)
 

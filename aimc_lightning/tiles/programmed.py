@@ -142,11 +142,9 @@ class ProgrammedTile:
         negative = None
         if self.polarity is not None:
             negative = (weight * self.polarity.to(self.device)).view(self.shape)
-        self.weights: CrossbarWeights = crossbar_weights(
+        self.weights: CrossbarWeights = kernels.derived_weights(
             weight.view(self.shape), self.periphery, negative
         )
-        if kernels.HAS_CPU_KERNELS:
-            self.weights = kernels.with_integers(self.weights, self.periphery)
         seed = int(torch.randint(0, 2**63 - 1, (), generator=generator))
         self.generator = torch.Generator(self.device).manual_seed(seed)
 

@@ -130,7 +130,8 @@ class AnalogTile(nn.Module):
                 normalized = wide / scale.view(-1, *(1,) * (weight.dim() - 1))
                 if noisy:
                     normalized = self._disturbed(normalized, generator)
-                weights = self._derived(normalized, integers)
+                make = kernels.derived_weights if integers else crossbar_weights
+                weights = make(normalized, self.periphery)
             return PreparedTile(weights, scale, self.periphery)
 
     def _simple_law(self, noisy: bool) -> NoiseLaw | None:
@@ -160,13 +161,6 @@ class AnalogTile(nn.Module):
                 weight, scale, p, law, integers=integers, generator=generator
             )
         return None
-
-    def _derived(self, normalized: Tensor, integers: bool) -> CrossbarWeights:
-        """Return weights with what the periphery needs from them."""
-        p, integers = self.periphery, integers and kernels.HAS_CPU_KERNELS
-        if not (integers and kernels.can_use_integers(normalized, p)):
-            return crossbar_weights(normalized, p)
-        return kernels.with_integers(CrossbarWeights(normalized, normalized.shape[1]), p)
 
     def _disturbed(self, normalized: Tensor, generator: torch.Generator | None) -> Tensor:
         noise = self.config.weight_noise

@@ -7,7 +7,6 @@ from torch import Tensor
 from aimc_lightning import TileConfig, program_, set_time_
 from aimc_lightning.functional import mvm
 from aimc_lightning.functional.crossbar import (
-    CrossbarWeights,
     Periphery,
     crossbar_codes,
     crossbar_weights,
@@ -21,8 +20,8 @@ from tests.helpers.twins import STANDARD, Twins, agree, check_frozen, dequantize
 
 pytest.importorskip("numba")
 from aimc_lightning.functional import fused_integers
-from aimc_lightning.functional.fused_integers import with_integers
 from aimc_lightning.functional.fused_weights import NoiseLaw, fused_weights
+from aimc_lightning.functional.kernels import derived_weights
 
 every_linear = pytest.mark.parametrize("name", ["linear", "one row", "single vector", "more axes"])
 
@@ -34,7 +33,7 @@ def _instructions(monkeypatch):
 
 
 def _integers(weight: Tensor, p: Periphery = STANDARD):
-    integers = with_integers(crossbar_weights(weight, p), p).integers
+    integers = derived_weights(weight, p).integers
     assert integers is not None
     return integers
 
@@ -61,7 +60,7 @@ def test_output_without_weights_stays_zero_and_one_with_a_nan_becomes_nan():
     weight[0] = 0.0
     weight[1, 4] = torch.nan
     p = STANDARD._replace(output_noise_std=0.01, read_noise_std=0.0)
-    weights = with_integers(crossbar_weights(weight, p), p)
+    weights = derived_weights(weight, p)
     quiet, one = p._replace(output_noise_std=0.0), torch.ones(3)
     y = mvm.analog_mvm(
         torch.ones(5, 20), weight, one[0], one, mvm.PreparedTile(weights, one, quiet),
@@ -95,7 +94,7 @@ def test_error_of_integers_is_far_below_the_noise():
             x, weight, one[0], one, mvm.PreparedTile(weights, one, p), LinearProduct(),
             generator=torch.Generator().manual_seed(2),
         )
-        for weights in (chain, with_integers(chain, p))
+        for weights in (chain, derived_weights(weight, p))
     ]  # fmt: skip
     assert not torch.equal(*outputs)
     assert (outputs[1] - outputs[0]).std() < 0.03 * p.output_noise_std  # 0.1 % of its variance
@@ -156,12 +155,12 @@ def test_training_noise_is_the_same_with_integers():
 ])  # fmt: skip
 def test_tiles_that_could_show_the_error_keep_floating_point(change):
     weight = _weight()
-    assert with_integers(CrossbarWeights(weight, 60), STANDARD).integers is not None
+    assert derived_weights(weight, STANDARD).integers is not None
     p = STANDARD._replace(**change)
-    assert with_integers(CrossbarWeights(weight, 60), p).integers is None
-    assert with_integers(CrossbarWeights(weight.double(), 60), STANDARD).integers is None
+    assert derived_weights(weight, p).integers is None
+    assert derived_weights(weight.double(), STANDARD).integers is None
     kernel = weight.view(33, 6, 10)
-    assert with_integers(CrossbarWeights(kernel, 60), STANDARD).integers is None
+    assert derived_weights(kernel, STANDARD).integers is None
 
 
 @pytest.mark.parametrize("noise", ["additive", "device"])

@@ -57,9 +57,7 @@ class Twins:
         normalized = weight / self.s.view(-1, *(1,) * (weight.dim() - 1))
         self.weights = crossbar_weights(normalized, p)  # bfloat16 corrections as under noise
         if integers:
-            from aimc_lightning.functional.fused_integers import with_integers  # needs numba
-
-            integers = with_integers(self.weights, p).integers
+            integers = kernels.derived_weights(normalized, p).integers
             assert integers is not None
             self.weights = dequantized(integers, self.weights.in_features)
         self.p = p._replace(output_noise_std=0.0, read_noise_std=0.0) if quiet else p
@@ -77,10 +75,9 @@ class Twins:
         """Return the output on the CPU, from kernels or from the chain."""
         device = self.device if fused else "cpu"
         weights = self.weights
-        if weights.integers is not None and fused:
-            weights = CrossbarWeights(
-                weights.weight, weights.in_features, integers=weights.integers
-            )
+        if weights.integers is not None:
+            kept = CrossbarWeights(weights.weight, weights.in_features, integers=weights.integers)
+            weights = kept if fused else weights._replace(integers=None)
         weights = weights._replace(
             **{
                 key: value.to(device)
