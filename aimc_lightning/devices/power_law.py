@@ -103,14 +103,19 @@ class PowerLawDevice(Device):
         Returns:
             Standard deviation in microsiemens, same shape.
         """
+        coefficients_us, reference_us = self.programming_polynomial()
+        std_us = programming_noise_std(g_target_us, coefficients_us, self.g_max_us, reference_us)
+        return std_us if self.prog_noise_scale == 1.0 else std_us * self.prog_noise_scale
+
+    def programming_polynomial(self) -> tuple[tuple[float, ...], float]:
+        """Return ``c_0, c_1, ...`` in use and the conductance they refer to, in microsiemens."""
         if self.prog_coeff is None:
             coefficients_us, reference_us = self.fitted_programming_polynomial()
         else:
             coefficients_us, reference_us = self.prog_coeff, self.g_max_us
         if self.prog_coeff_g_max_us is not None:
             reference_us = self.prog_coeff_g_max_us
-        std_us = programming_noise_std(g_target_us, coefficients_us, self.g_max_us, reference_us)
-        return std_us if self.prog_noise_scale == 1.0 else std_us * self.prog_noise_scale
+        return coefficients_us, reference_us
 
     def program(self, g_target_us: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
         """Return the programmed conductance; see the base class."""

@@ -74,10 +74,9 @@ def philox(c0: int, c1: int, c2: int, k0: int, k1: int) -> tuple[int, ...]:
 
 
 @scalar
-def _radius(word: int) -> float:
-    """Return ``sqrt(-2 ln u)`` for ``u = (word + 1/2) / 2**32``: at most 6.8."""
-    u = (_F32(word) + _F32(0.5)) * _F32(2.0**-32)
-    shifted = _U32(float_to_bits(u) - _SQRT_HALF_BITS)
+def logarithm(x: float) -> float:
+    """Return the natural logarithm of a positive number; of 0 it is -88."""
+    shifted = _U32(float_to_bits(x) - _SQRT_HALF_BITS)
     exponent = _F32(_I32(shifted) >> _I32(23))
     mantissa = _U32((shifted & _U32(0x007FFFFF)) + _SQRT_HALF_BITS)
     f = bits_to_float(mantissa) - _F32(1)  # sqrt(1/2) - 1 to sqrt(2) - 1
@@ -86,8 +85,13 @@ def _radius(word: int) -> float:
     p = _F32(0.20001226663589478) + f * (_F32(-0.16623356938362122) + f * p)
     p = _F32(0.3333333134651184) + f * (_F32(-0.250008225440979) + f * p)
     ff = f * f
-    log = (p * f * ff - _F32(0.5) * ff + f) + exponent * _LN_2
-    return np.sqrt(_F32(-2) * log)
+    return (p * f * ff - _F32(0.5) * ff + f) + exponent * _LN_2
+
+
+@scalar
+def _radius(word: int) -> float:
+    """Return ``sqrt(-2 ln u)`` for ``u = (word + 1/2) / 2**32``: at most 6.8."""
+    return np.sqrt(_F32(-2) * logarithm((_F32(word) + _F32(0.5)) * _F32(2.0**-32)))
 
 
 @scalar

@@ -9,8 +9,10 @@ from torch import Tensor
 from aimc_lightning.functional.crossbar import CrossbarWeights, Periphery, crossbar_weights
 
 try:  # numba
+    from aimc_lightning.functional.cpu_devices import DeviceNumbers
     from aimc_lightning.functional.fused import can_fuse, fused_forward
     from aimc_lightning.functional.fused_backward import fused_backward
+    from aimc_lightning.functional.fused_devices import hold_on_pcm
     from aimc_lightning.functional.fused_integers import can_use_integers, integer_weights
     from aimc_lightning.functional.fused_weights import can_fuse_weights, fused_weights
 
@@ -38,6 +40,7 @@ except ImportError:
 __all__ = [
     "HAS_CPU_KERNELS",
     "HAS_GPU_KERNELS",
+    "DeviceNumbers",
     "can_fuse",
     "can_fuse_on_gpu",
     "can_fuse_steps",
@@ -54,6 +57,7 @@ __all__ = [
     "gpu_step",
     "gpu_step_backward",
     "gpu_weights",
+    "hold_on_pcm",
     "is_on_gpu",
     "new_seed",
 ]

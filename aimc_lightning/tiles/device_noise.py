@@ -1,12 +1,19 @@
 """Training noise that is the memory device itself: programmed anew, aged, and compensated."""
 
 import functools
+import math
 from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
+from aimc_lightning.devices.converters import SinglePair
+from aimc_lightning.devices.pcm import PCMDevice
+from aimc_lightning.functional import kernels
+from aimc_lightning.functional.drift import accumulated_noise_growth
 from aimc_lightning.tile_config import ChipConfig
+
+_SMALLEST = 1e-7  # largest weight of a crossbar without any
 
 
 def device_weight_noise(
@@ -45,11 +52,14 @@ def device_weight_noise(
         True
     """
     crossbars = weight.flatten(1).split(out_sizes)
-    if weight.is_cuda and generator is None and not torch.compiler.is_compiling():
+    if _can_fuse(weight, chip):
+        held = [_fused(part, chip, t_inference_s, generator) for part in crossbars]
+    elif weight.is_cuda and generator is None and not torch.compiler.is_compiling():
         held = [_compiled(part, chip, t_inference_s) for part in crossbars]
     else:
         held = [_on_a_chip(part, chip, t_inference_s, generator) for part in crossbars]
-    return weight + scale * (torch.cat(held).view_as(weight) - weight)
+    noisy = torch.cat(held).view_as(weight)
+    return noisy if scale == 1 else weight + scale * (noisy - weight)
 
 
 def _on_a_chip(
@@ -84,3 +94,59 @@ def _compiled(weight: Tensor, chip: ChipConfig, t_inference_s: float) -> Tensor:
 @functools.cache
 def _compile() -> Callable[..., Tensor]:
     return torch.compile(_on_a_chip)
+
+
+def _can_fuse(weight: Tensor, chip: ChipConfig) -> bool:
+    """Return whether the kernel serves: PCM in single pairs, on the CPU."""
+    return (
+        kernels.HAS_CPU_KERNELS
+        and weight.device.type == "cpu"
+        and weight.dtype == torch.float32
+        and weight.numel() > 0
+        and not torch.compiler.is_compiling()
+        and type(chip.device) is PCMDevice
+        and len(chip.device.programming_polynomial()[0]) <= 3
+        and chip.converter == SinglePair()
+    )
+
+
+def _fused(
+    weight: Tensor, chip: ChipConfig, t_inference_s: float, generator: torch.Generator | None
+) -> Tensor:
+    """Return what :func:`_on_a_chip` does."""
+    assert isinstance(chip.device, PCMDevice)
+    seed = int(torch.randint(0, 2**63 - 1, (), generator=generator))
+    numbers = _numbers(chip.device, t_inference_s, float(weight.abs().max()), seed)
+    aged, sums = kernels.hold_on_pcm(weight.contiguous(), numbers)
+    if t_inference_s == 0 or chip.compensation == "none":
+        return aged
+    if chip.compensation == "exact":
+        sums[:, 0] = weight.abs().sum(1)
+    if chip.compensation != "column":
+        sums = sums.sum(0, keepdim=True)
+    return aged.mul_(sums[:, :1] / sums[:, 1:].clamp(min=1e-8))
+
+
+def _numbers(
+    device: PCMDevice, t_inference_s: float, w_max: float, seed: int
+) -> "kernels.DeviceNumbers":
+    coefficients_us, reference_us = device.programming_polynomial()
+    c0, c1, c2 = (*coefficients_us, 0.0, 0.0, 0.0)[:3]
+    relative = device.prog_noise_scale / reference_us
+    growth = 0.0  # right after programming nothing is read
+    if t_inference_s > 0:
+        growth = accumulated_noise_growth(t_inference_s + device.t_0_s, device.t_read_s)
+    growth *= device.read_noise_scale
+    factor, power, floor, maximum = device.read_noise_law
+    return kernels.DeviceNumbers(
+        w_max=max(w_max, _SMALLEST),
+        programming=(c0 * relative, c1 * relative, c2 * relative),
+        exponent=device.nu_mean_law,
+        spread=device.nu_std_law,
+        strength=(factor * growth, power, min(factor / floor, maximum) * growth),
+        exponent_scale=device.drift_scale,
+        spread_scale=device.drift_spread_scale,
+        log_time=math.log1p(t_inference_s / device.t_0_s),
+        k0=seed & 0xFFFFFFFF,
+        k1=seed >> 32,
+    )
