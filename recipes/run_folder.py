@@ -6,6 +6,8 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+from aimc_lightning.evaluation.rows import RowFile
+
 _FORMAT = 1
 _MANIFEST = "run.json"
 
@@ -30,14 +32,15 @@ class RunFolder:
             path: Folder of the run; made if it does not exist.
             identity: What makes this run different from others: recipe, seed, settings. Plain
                 strings and numbers.
-            resume: Whether to continue a run of the same identity.
+            resume: Whether to continue a run of the same identity; it may measure other ``chips``
+                than so far, whose rows are kept.
 
         Returns:
             The folder, with the manifest written.
 
         Raises:
-            FileExistsError: If the folder holds another run, this run without ``resume``, or files
-                that are not a run.
+            FileExistsError: If the folder holds another run, this run without ``resume``, this run
+                with more chips, or files that are not a run.
             ValueError: If its manifest cannot be read.
         """
         manifest = _read_manifest(path)
@@ -51,6 +54,7 @@ class RunFolder:
             _check_same_run(path, manifest, identity)
             if not resume:
                 raise FileExistsError(_exists_already(path, manifest))
+            _take_chips(path, manifest, identity)
         folder = cls(path, manifest)
         path.mkdir(parents=True, exist_ok=True)
         folder._write()
@@ -229,7 +233,7 @@ def _check_same_run(path: Path, manifest: dict[str, Any], identity: dict[str, An
     held = manifest["identity"]
     different = [
         f"{key} {held.get(key)!r} instead of {identity.get(key)!r}"
-        for key in sorted(set(held) | set(identity))
+        for key in sorted((set(held) | set(identity)) - {"chips"})
         if held.get(key) != identity.get(key)
     ]
     if different:
@@ -237,6 +241,24 @@ def _check_same_run(path: Path, manifest: dict[str, Any], identity: dict[str, An
             f"{str(path)!r} holds another run ({'; '.join(different)}): give another folder with "
             "--out, or delete this one."
         )
+
+
+def _take_chips(path: Path, manifest: dict[str, Any], identity: dict[str, Any]) -> None:
+    """Let the run measure another number of chips; raise if it has measured more already."""
+    chips = identity.get("chips")
+    if chips == manifest["identity"].get("chips"):
+        return
+    measured = max((row.chip + 1 for row in RowFile(path / "drift.csv").rows), default=0)
+    if chips is not None and chips < measured:
+        raise FileExistsError(
+            f"{str(path)!r} holds results of {measured} chips, more than --chips {chips}: give "
+            f"--chips {measured} or more, or another folder with --out."
+        )
+    manifest["identity"]["chips"] = chips
+    # What was measured is measured again, on the further chips alone: rows are kept.
+    stages = manifest["stages"].items()
+    manifest["stages"] = {name: stage for name, stage in stages if "chips" not in stage}
+    manifest.pop("finished", None)
 
 
 def _exists_already(path: Path, manifest: dict[str, Any]) -> str:

@@ -1,5 +1,6 @@
 import pytest
 
+from aimc_lightning.evaluation.rows import DriftRow, RowFile
 from aimc_lightning.recipes.run_folder import RunFolder
 
 IDENTITY = {"recipe": "a", "seed": 1}
@@ -31,6 +32,41 @@ def test_other_run_is_refused_and_nothing_written(tmp_path):
     with pytest.raises(FileExistsError, match=r"holds another run \(seed 1 instead of 2\)"):
         RunFolder.open(tmp_path / "run", {"recipe": "a", "seed": 2}, resume=True)
     assert _contents(tmp_path / "run") == before
+
+
+def _measured_on(path, chips):
+    folder = RunFolder.open(path, {**IDENTITY, "chips": chips}, resume=False)
+    rows = RowFile(path / "drift.csv")
+    for chip in range(chips):
+        rows.append(DriftRow("hwa", chip, 1.0, "acc", 0.9, 0, "f"))
+    folder.finish_stage("digital", {"score": 1})
+    folder.finish_stage("hwa", {"chips": chips})
+    folder.finish()
+
+
+def test_finished_run_measures_more_chips_and_keeps_its_rows(tmp_path):
+    _measured_on(tmp_path / "run", 2)
+    more = RunFolder.open(tmp_path / "run", {**IDENTITY, "chips": 3}, resume=True)
+    assert more.stages == {"digital": {"score": 1}}
+    assert not more.finished
+    assert more.identity["chips"] == 3
+    assert len(RowFile(tmp_path / "run" / "drift.csv").rows) == 2
+    same = RunFolder.open(tmp_path / "run", {**IDENTITY, "chips": 3}, resume=True)
+    assert same.identity == more.identity
+
+
+def test_fewer_chips_than_measured_are_refused_and_nothing_written(tmp_path):
+    _measured_on(tmp_path / "run", 3)
+    before = _contents(tmp_path / "run")
+    with pytest.raises(FileExistsError, match="results of 3 chips, more than --chips 2: give"):
+        RunFolder.open(tmp_path / "run", {**IDENTITY, "chips": 2}, resume=True)
+    assert _contents(tmp_path / "run") == before
+
+
+def test_other_chips_without_resume_are_refused(tmp_path):
+    _measured_on(tmp_path / "run", 2)
+    with pytest.raises(FileExistsError, match="finished: add --resume"):
+        RunFolder.open(tmp_path / "run", {**IDENTITY, "chips": 3}, resume=False)
 
 
 def test_unfinished_run_asks_for_resume(tmp_path):
