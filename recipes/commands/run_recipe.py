@@ -36,10 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--out", type=Path, metavar="DIR",
         help="folder of the run (default: runs/RECIPE, runs/RECIPE/TASK)",
     )  # fmt: skip
-    parser.add_argument(
-        "--resume", action="store_true",
-        help="continue a run that was interrupted, or measure more chips",
-    )  # fmt: skip
+    parser.add_argument("--resume", action="store_true", help="continue, or measure more chips")
     parser.add_argument(
         "--chips", type=int, metavar="N", help="chips to programme (default: the recipe's, 25)"
     )
