@@ -10,7 +10,7 @@ from torch import Tensor
 
 from aimc_lightning.functional.curves import interpolate_table
 
-_SMALLEST_MAXIMUM = 1e-7  # an all-zero matrix gets a finite scale
+SMALLEST_MAXIMUM = 1e-7  # an all-zero matrix gets a finite scale
 
 
 def weights_to_pairs(
@@ -47,7 +47,7 @@ def weights_to_pairs(
         tensor(25.)
     """
     span_us = g_max_us - g_min_us
-    scale = sum(factors) * span_us / weight.abs().max().clamp(min=_SMALLEST_MAXIMUM)
+    scale = sum(factors) * span_us / weight.abs().max().clamp(min=SMALLEST_MAXIMUM)
     weight_us = weight * scale
     conductances = []
     lower_us = 0.0
@@ -84,7 +84,7 @@ def weights_to_shaped_pair(
         >>> weights_to_shaped_pair(torch.tensor([0.5, -1.0]), (0.0, 0.52, 1.0), g_max_us=25.0)[0]
         [tensor([13.,  0.]), tensor([ 0., 25.])]
     """
-    largest = weight.abs().max().clamp(min=_SMALLEST_MAXIMUM)
+    largest = weight.abs().max().clamp(min=SMALLEST_MAXIMUM)
     values = torch.tensor(curve, dtype=weight.dtype, device=weight.device) * g_max_us
     points = torch.linspace(0.0, 1.0, len(values), dtype=weight.dtype, device=weight.device)
     relative = weight / largest
@@ -166,7 +166,7 @@ def weights_to_table(
         [tensor([12.5000,  0.0000]), tensor([ 0., 25.])]
     """
     combined_us = combined_table(tables_us, factors)
-    largest = weight.abs().max().clamp(min=_SMALLEST_MAXIMUM)
+    largest = weight.abs().max().clamp(min=SMALLEST_MAXIMUM)
     scale = max(abs(value) for value in combined_us) / largest
     points = torch.linspace(-1.0, 1.0, len(combined_us), dtype=weight.dtype, device=weight.device)
     position = weight / largest
@@ -242,7 +242,7 @@ def weights_to_single(weight: Tensor, g_max_us: float, g_min_us: float) -> tuple
         tensor([ 9.0000, 48.6000, 88.2000])
     """
     smallest = weight.min()
-    k = (g_max_us - g_min_us) / (weight.max() - smallest).clamp(min=_SMALLEST_MAXIMUM)
+    k = (g_max_us - g_min_us) / (weight.max() - smallest).clamp(min=SMALLEST_MAXIMUM)
     return (weight - smallest) * k + g_min_us, torch.stack([k, smallest])
 
 

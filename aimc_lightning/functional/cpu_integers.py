@@ -6,7 +6,7 @@ import numpy as np
 from numba import njit
 
 from aimc_lightning.functional.cpu_blocks import Blocks, load, span
-from aimc_lightning.functional.cpu_jit import kernel, part
+from aimc_lightning.functional.cpu_jit import kernel, part, scalar
 from aimc_lightning.functional.cpu_kernels import InputNumbers, convert
 from aimc_lightning.functional.cpu_normals import bits_to_float, float_to_bits
 from aimc_lightning.functional.integer_weights import LARGEST, LOW_STEPS, SQUARE_STEP
@@ -35,22 +35,32 @@ class IntegerInputs(NamedTuple):
     flawed: Array
 
 
+@scalar
+def _magnitude_bits(value: float) -> int:
+    return _U32(float_to_bits(value) & _U32(0x7FFFFFFF))
+
+
+@scalar
+def _parts(steps: float) -> tuple[int, int]:
+    """Return the high and the low part of a whole number of steps."""
+    whole = _I32(steps)
+    above = _I32(whole + _I32(LOW_STEPS // 2)) >> _I32(8)
+    return above, _I32(whole - _I32(above * _I32(LOW_STEPS)))
+
+
 @part
 def _largest(values: Array) -> float:
     """Return the largest magnitude; NaN if there is one, as its bits are the largest of all."""
     most = _U32(0)
     for i in range(values.size):
-        most = max(most, _U32(float_to_bits(values[i]) & _U32(0x7FFFFFFF)))
+        most = max(most, _magnitude_bits(values[i]))
     return bits_to_float(most)
 
 
 @part
 def _split(values: Array, inverse: float, high: Array, low: Array) -> None:
     for i in range(high.size):
-        steps = _I32(np.rint(values[i] * inverse))
-        above = _I32(steps + _I32(LOW_STEPS // 2)) >> _I32(8)
-        high[i] = above
-        low[i] = steps - _I32(above * _I32(LOW_STEPS))
+        high[i], low[i] = _parts(np.rint(values[i] * inverse))
 
 
 @part
@@ -170,16 +180,13 @@ def largest_of_columns(values: Array, columns: int, out: Array, first: int, last
         for row in range(block * GRADIENT_ROWS, min((block + 1) * GRADIENT_ROWS, rows)):
             line = values[row * columns : (row + 1) * columns]
             for i in range(columns):
-                most[i] = max(most[i], _U32(float_to_bits(line[i]) & _U32(0x7FFFFFFF)))
+                most[i] = max(most[i], _magnitude_bits(line[i]))
 
 
 @part
 def _split_by_columns(values: Array, inverse: Array, high: Array, low: Array) -> None:
     for i in range(high.size):
-        steps = _I32(np.rint(values[i] * inverse[i]))
-        above = _I32(steps + _I32(LOW_STEPS // 2)) >> _I32(8)
-        high[i] = above
-        low[i] = steps - _I32(above * _I32(LOW_STEPS))
+        high[i], low[i] = _parts(np.rint(values[i] * inverse[i]))
 
 
 @kernel

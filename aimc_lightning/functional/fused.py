@@ -24,7 +24,12 @@ from aimc_lightning.functional.cpu_kernels import (
 from aimc_lightning.functional.cpu_layout import Border, border, dense, flat_array, is_readable
 from aimc_lightning.functional.cpu_product import RowProduct
 from aimc_lightning.functional.crossbar import CrossbarWeights, Periphery
-from aimc_lightning.functional.fused_integers import in_integers, integer_dac, integer_products
+from aimc_lightning.functional.fused_integers import (
+    in_integers,
+    integer_dac,
+    integer_products,
+    new_pair,
+)
 from aimc_lightning.functional.product import ConvProduct, LinearProduct, Product
 from aimc_lightning.functional.standard_effects import (
     Scales,
@@ -71,15 +76,14 @@ def _dac(
     shape = blocks.rows, blocks.channels
     drops, reads = weights.positioned is not None, weights.squares is not None
     half = torch.bfloat16
+    pair, magnitude, squares = new_pair(shape, half, drops, reads)
     coarse = drops or weights.weight.dtype == half
     out = DacOutput(
         torch.empty(shape, dtype=torch.float32),
         torch.empty(shape, dtype=code_dtype(p.dac_steps)) if keep else None,
         torch.empty(shape, dtype=half) if coarse else None,
-        torch.empty(drops + reads, *shape, dtype=half) if drops or reads else None,
+        pair,
     )
-    magnitude = out.pair[0] if drops and out.pair is not None else None
-    squares = out.pair[-1] if reads and out.pair is not None else None
     arrays = InputArrays(
         flat_array(out.codes),
         flat_array(out.saved, np.int8),
@@ -96,8 +100,7 @@ def _dac(
     return out
 
 
-def _products(dac: DacOutput, weights: CrossbarWeights, product: RowProduct) -> list[Tensor | None]:
-    """Return the products in the order of ``ProductArrays``."""
+def _products(dac: DacOutput, weights: CrossbarWeights, product: RowProduct) -> ProductArrays:
     codes = dac.coarse if weights.weight.dtype == torch.bfloat16 else dac.codes
     assert codes is not None
     z = product.forward(codes, weights.weight).float()
@@ -113,11 +116,11 @@ def _products(dac: DacOutput, weights: CrossbarWeights, product: RowProduct) -> 
                 current = product.forward(dac.pair[0], weights.magnitude)
             if weights.squares is not None:
                 squares = product.forward(dac.pair[-1], weights.squares)
-    return [z, current, weighted, squares, None, None]
+    return ProductArrays(*(flat_array(x) for x in (z, current, weighted, squares, None, None)))
 
 
 def _adc(
-    products: list[Tensor | None],
+    products: ProductArrays,
     out: Border,
     p: Periphery,
     vectors: OutputVectors,
@@ -125,11 +128,11 @@ def _adc(
 ) -> Tensor:
     blocks = out.blocks
     codes = torch.empty(blocks.rows, blocks.channels, dtype=code_dtype(p.adc_steps))
-    half = np.uint16 if products[-1] is None else np.int32  # of those that are not needed
-    inside = ProductArrays(*(flat_array(x, half) for x in products))
     outside = OutputArrays(flat_array(out.flat), flat_array(codes))
     run_in_threads(
-        lambda first, last: convert_outputs(inside, blocks, numbers, vectors, outside, first, last),
+        lambda first, last: convert_outputs(
+            products, blocks, numbers, vectors, outside, first, last
+        ),
         blocks.number,
         blocks.elements,
     )

@@ -17,14 +17,13 @@ from aimc_lightning.functional.cpu_integers import (
     quantize_rows,
 )
 from aimc_lightning.functional.cpu_jit import run_in_threads
-from aimc_lightning.functional.cpu_kernels import InputNumbers, OutputNumbers
+from aimc_lightning.functional.cpu_kernels import InputNumbers, OutputNumbers, ProductArrays
 from aimc_lightning.functional.cpu_layout import Border, flat_array
-from aimc_lightning.functional.crossbar import CrossbarWeights, Periphery
+from aimc_lightning.functional.crossbar import CrossbarWeights, Periphery, auxiliary_dtype
 from aimc_lightning.functional.integer_weights import MOST_TERMS, SQUARE_STEP, IntegerWeights
 from aimc_lightning.functional.ir_drop import position_weights
 from aimc_lightning.functional.standard_effects import has_only_standard_effects
 
-_QUIET = 0.01  # output noise below which the error of 16 bits could be seen beside it
 _STRONG = 1.0  # IR drop whose error of 8 bits could; 0.46 for 512 rows of the standard crossbar
 
 
@@ -45,10 +44,9 @@ def can_use_integers(weight: Tensor, p: Periphery) -> bool:
         and weight.dim() == 2
         and weight.shape[1] <= MOST_TERMS
         and weight.device.type == "cpu"
-        and weight.dtype == torch.float32
+        and auxiliary_dtype(p, weight) == torch.bfloat16  # noise hides what it hides there
         and has_only_standard_effects(CrossbarWeights(weight, weight.shape[1]), p)
         and (p.dac_steps or 0) <= 254
-        and p.output_noise_std >= _QUIET
         and p.ir_drop_scale * weight.shape[1] ** 2 / p.ir_drop_g_ratio <= _STRONG
         and (p.read_noise_std == 0 or p.read_noise_type == "pcm")
     )
@@ -118,6 +116,33 @@ def integer_weights(weight: Tensor, periphery: Periphery) -> CrossbarWeights:
     return CrossbarWeights(weight, n, integers=integers)
 
 
+def new_pair(
+    shape: tuple[int, int], dtype: torch.dtype, drops: bool, reads: bool
+) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+    """Return memory for magnitudes and squares of inputs, as IR drop and read noise need them.
+
+    Both meet the same weights and therefore lie behind each other.
+
+    Args:
+        shape: Of each, ``(rows, channels)``.
+        dtype: Of both.
+        drops: Whether there is IR drop.
+        reads: Whether there is read noise.
+
+    Returns:
+        The whole, ``(1 or 2, rows, channels)``, magnitudes and squares; ``None`` if not needed.
+
+    Example:
+        >>> whole, magnitudes, squares = new_pair((2, 3), torch.int8, False, True)
+        >>> whole.shape, magnitudes, squares.shape
+        (torch.Size([1, 2, 3]), None, torch.Size([2, 3]))
+    """
+    if not (drops or reads):
+        return None, None, None
+    whole = torch.empty(drops + reads, *shape, dtype=dtype)
+    return whole, whole[0] if drops else None, whole[-1] if reads else None
+
+
 class IntegerDac(NamedTuple):
     """DAC codes in rows, int8; magnitudes and squares, as wanted, behind each other in ``pair``.
 
@@ -137,13 +162,9 @@ def integer_dac(
     shape = blocks.rows, blocks.channels
     drops = integers.positioned is not None
     reads = integers.magnitude is not None and p.read_noise_std > 0
-    out = IntegerDac(
-        torch.empty(shape, dtype=torch.int8),
-        torch.empty(drops + reads, *shape, dtype=torch.int8) if drops or reads else None,
-        torch.empty(blocks.rows, dtype=torch.int8),
-    )
-    magnitude = out.pair[0] if drops and out.pair is not None else None
-    squares = out.pair[-1] if reads and out.pair is not None else None
+    pair, magnitude, squares = new_pair(shape, torch.int8, drops, reads)
+    codes, flawed = torch.empty(shape, dtype=torch.int8), torch.empty(shape[0], dtype=torch.int8)
+    out = IntegerDac(codes, pair, flawed)
     arrays = IntegerInputs(
         flat_array(out.codes),
         flat_array(magnitude, np.int8),
@@ -159,10 +180,8 @@ def integer_dac(
     return out
 
 
-def integer_products(
-    dac: IntegerDac, integers: IntegerWeights, p: Periphery
-) -> list[Tensor | None]:
-    """Return the products in the order of ``ProductArrays``, int32, rows ``(rows, out)``."""
+def integer_products(dac: IntegerDac, integers: IntegerWeights, p: Periphery) -> ProductArrays:
+    """Return the products as sums of integers, int32, rows ``(rows, out)``."""
     high, low = _product(dac.codes, integers.high), _product(dac.codes, integers.low)
     weighted = current = squares = None
     if integers.positioned is not None:
@@ -172,7 +191,8 @@ def integer_products(
         both = _product(dac.pair.flatten(0, 1), integers.magnitude).view(len(dac.pair), *high.shape)
         current = both[0] if integers.positioned is not None else None
         squares = both[-1] if p.read_noise_std > 0 else None
-    return [high, current, weighted, squares, low, dac.flawed]
+    found = high, current, weighted, squares, low, dac.flawed
+    return ProductArrays(*(flat_array(x, np.int32) for x in found))
 
 
 def _product(codes: Tensor, weight: Tensor) -> Tensor:

@@ -42,9 +42,9 @@ def integer_step_codes(
     z = z.add_(_in_units(codes, integers.high, integers.unit)).mul_(step)
     z = z.add_(x.sum(-1, keepdim=True).mul_(0))  # codes have no NaN; the sum has that of the input
     variance = None
-    if integers.magnitude is not None:
+    if integers.positioned is not None or p.read_noise_std > 0:
         current, variance = _corrections(x, codes, integers, p)
-        if integers.positioned is not None:
+        if current is not None and integers.positioned is not None:
             weighted = _in_units(codes, integers.positioned, integers.unit)
             scale, n = p.ir_drop_scale * step, weights.in_features * step
             z = subtract_ir_drop_(z, current, weighted, n, scale, p.ir_drop_g_ratio)
@@ -56,16 +56,16 @@ def integer_step_codes(
 
 def _corrections(
     x: Tensor, codes: Tensor, integers: IntegerWeights, p: Periphery
-) -> tuple[Tensor, Tensor | None]:
-    """Return the products of ``|w|`` with magnitudes and, under read noise, squares of codes."""
+) -> tuple[Tensor | None, Tensor | None]:
+    """Return the products of ``|w|`` with magnitudes, for IR drop, and squares, for read noise."""
     assert integers.magnitude is not None
-    magnitude = codes.abs()
-    if p.read_noise_std == 0:
-        return _in_units(magnitude, integers.magnitude, integers.unit), None
-    squares = x.square().mul_(1 / SQUARE_STEP).round_().to(torch.int8)
-    both = _in_units(torch.cat((magnitude, squares), 1), integers.magnitude, integers.unit)
-    current, variance = both.chunk(2, 1)
-    return current, variance.mul_(SQUARE_STEP)
+    drops, reads = integers.positioned is not None, p.read_noise_std > 0
+    inputs = [codes.abs()] if drops else []
+    if reads:
+        inputs.append(x.square().mul_(1 / SQUARE_STEP).round_().to(torch.int8))
+    found = _in_units(torch.cat(inputs, 1), integers.magnitude, integers.unit)
+    products = found.chunk(len(inputs), 1)
+    return products[0] if drops else None, products[-1].mul_(SQUARE_STEP) if reads else None
 
 
 def _in_units(codes: Tensor, weight: Tensor, unit: Tensor) -> Tensor:

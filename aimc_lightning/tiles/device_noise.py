@@ -10,10 +10,9 @@ from torch import Tensor
 from aimc_lightning.devices.converters import SinglePair
 from aimc_lightning.devices.pcm import PCMDevice
 from aimc_lightning.functional import kernels
+from aimc_lightning.functional.conductance import SMALLEST_MAXIMUM
 from aimc_lightning.functional.drift import accumulated_noise_growth
 from aimc_lightning.tile_config import ChipConfig
-
-_SMALLEST = 1e-7  # largest weight of a crossbar without any
 
 
 def device_weight_noise(
@@ -139,7 +138,7 @@ def _numbers(
     growth *= device.read_noise_scale
     factor, power, floor, maximum = device.read_noise_law
     return kernels.DeviceNumbers(
-        w_max=max(w_max, _SMALLEST),
+        w_max=max(w_max, SMALLEST_MAXIMUM),
         programming=(c0 * relative, c1 * relative, c2 * relative),
         exponent=device.nu_mean_law,
         spread=device.nu_std_law,

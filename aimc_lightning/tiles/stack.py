@@ -110,36 +110,27 @@ def _stacked(
 
 
 def _stack_weights(parts: Sequence[CrossbarWeights]) -> CrossbarWeights:
-    first = parts[0]
+    first, weight = parts[0], _stack(parts, "weight")
     if first.integers is not None:
-        integers = _stack_integers([part.integers for part in parts if part.integers is not None])
-        whole = torch.stack([part.weight for part in parts])
-        return CrossbarWeights(whole, first.in_features, integers=integers)
-
-    def stack(name: str) -> Tensor | None:
-        values = [getattr(part, name) for part in parts]
-        if values[0] is None:
-            return None
-        return values[0].unsqueeze(0) if len(values) == 1 else torch.stack(values)
-
-    magnitude = stack("magnitude")
-    weight = stack("weight")
-    assert weight is not None
+        whole = [part.integers for part in parts]
+        integers = {name: _stack(whole, name) for name in IntegerWeights._fields}
+        return CrossbarWeights(weight, first.in_features, integers=IntegerWeights(**integers))
+    magnitude = _stack(parts, "magnitude")
     return CrossbarWeights(
         weight,
         first.in_features,
         magnitude,
-        stack("positioned"),
-        magnitude if first.squares is first.magnitude else stack("squares"),
+        _stack(parts, "positioned"),
+        magnitude if first.squares is first.magnitude else _stack(parts, "squares"),
         _stack_weights([part.negative for part in parts if part.negative is not None])
         if first.negative is not None
         else None,
     )
 
 
-def _stack_integers(parts: Sequence[IntegerWeights]) -> IntegerWeights:
-    def stack(name: str) -> Any:  # noqa: ANN401 - a tensor, or None where it is not needed
-        values = [getattr(part, name) for part in parts]
-        return None if values[0] is None else torch.stack(values)
-
-    return IntegerWeights(**{name: stack(name) for name in IntegerWeights._fields})
+def _stack(parts: Sequence[Any], name: str) -> Any:  # noqa: ANN401 - None where none is needed
+    """Return the tensors of a name on a leading axis, without a copy if there is one alone."""
+    values = [getattr(part, name) for part in parts]
+    if values[0] is None:
+        return None
+    return values[0].unsqueeze(0) if len(values) == 1 else torch.stack(values)
