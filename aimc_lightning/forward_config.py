@@ -92,8 +92,10 @@ class InputRangeConfig:
         mode: ``learned``: set from the first batches, then trained; ``fixed``: stays at
             ``initial``; ``dynamic``: largest magnitude of each vector; ``off``: range 1.
         initial: Range before training, in units of the layer's input, positive.
+        init_rule: How it is set: ``std``: by the spread of the inputs (IBM/aihwkit); ``mvm_error``:
+            so that the error of the product is smallest, clipping by the ADC included.
         init_batches: Training batches from which a learned range is set.
-        init_std_alpha: Range in standard deviations of the batch during that time.
+        init_std_alpha: Range in standard deviations of the batch, for ``std``.
         decay: Pull towards a narrower range while few inputs are clipped, not negative.
         min_percentage: Share of inputs inside the range above which ``decay`` acts.
         noise_management: Further factor per vector (IBM/aihwkit, ``parameters/enums.py``).
@@ -103,6 +105,7 @@ class InputRangeConfig:
 
     mode: Literal["learned", "fixed", "dynamic", "off"] = "learned"
     initial: float = 3.0
+    init_rule: Literal["std", "mvm_error"] = "std"
     init_batches: int = 100
     init_std_alpha: float = 3.0
     decay: float = 0.001
@@ -114,6 +117,7 @@ class InputRangeConfig:
     def __post_init__(self) -> None:
         """Check the fields."""
         check_choice(self, "mode", ("learned", "fixed", "dynamic", "off"))
+        check_choice(self, "init_rule", ("std", "mvm_error"))
         check_choice(self, "noise_management", get_args(NoiseManagement))
         check_choice(self, "bound_management", get_args(BoundManagement))
         check_range(self, "initial", 1e-12)

@@ -19,12 +19,14 @@ from aimc_lightning.evaluation.training_data import (
     training_source,
 )
 from aimc_lightning.functional.input_range import updated_input_range
+from aimc_lightning.functional.product import Product
 from aimc_lightning.integration.randomness import random_state, set_random_state
 from aimc_lightning.nn.base import analog_layers, analog_tiles, set_noise_scale_
+from aimc_lightning.tiles.initial_range import least_error_range
 from aimc_lightning.tiles.tile import AnalogTile
 
 #: Rules of :func:`calibrate_input_ranges`.
-Method = Literal["std", "quantile", "cached_quantile", "max"]
+Method = Literal["std", "mvm_error", "quantile", "cached_quantile", "max"]
 
 _CACHED_VALUES = 2**15  # of each batch and tile
 
@@ -53,9 +55,10 @@ def calibrate_input_ranges(
         datamodule: Data module with a training loader; a loader is taken for one of training
             batches; ``None`` takes the module's own.
         method: ``"std"``: mean over batches of ``init_std_alpha`` standard deviations.
-            ``"quantile"``: mean over batches of a quantile of the magnitudes.
-            ``"cached_quantile"``: quantile of the magnitudes of all batches together, of which
-            32,768 of each batch are kept. ``"max"``: largest magnitude in all batches.
+            ``"mvm_error"``: mean over batches of the range with the smallest error of the product,
+            clipping by the ADC included. ``"quantile"``: mean over batches of a quantile of the
+            magnitudes. ``"cached_quantile"``: quantile of the magnitudes of all batches together,
+            of which 32,768 of each batch are kept. ``"max"``: largest magnitude in all batches.
         quantile: Share of the inputs that the range contains, for both quantiles.
         max_batches: Training batches at most.
         seed: From which the order of the data and the noise of the layers follow.
@@ -146,8 +149,11 @@ class _Rule:
         self._cache: list[Tensor] = []
 
     @torch.no_grad()
-    def __call__(self, x: Tensor) -> None:
-        new, self._batches = self._updated(x.detach())
+    def __call__(self, x: Tensor, weight: Tensor, product: Product) -> None:
+        if self._method == "mvm_error":
+            new, self._batches = least_error_range(self._tile, x, weight, product, self._batches)
+        else:
+            new, self._batches = self._updated(x.detach())
         self._tile.input_range.copy_(new)
 
     def _updated(self, x: Tensor) -> tuple[Tensor, Tensor]:

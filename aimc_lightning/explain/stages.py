@@ -45,10 +45,11 @@ def explain(config: TileConfig | str) -> list[Stage]:
 
 def _input_stages(tile: TileConfig) -> list[Stage]:
     ranges, dac = tile.input_range, tile.dac
+    spread = f"{ranges.init_std_alpha:g} standard deviations"
+    start = spread if ranges.init_rule == "std" else "the smallest error of the product"
     meanings = {
         "learned": f"starts at {ranges.initial:g} (units of the layer's input), is set from the "
-        f"first {ranges.init_batches} training batches to {ranges.init_std_alpha:g} standard "
-        "deviations, then trained",
+        f"first {ranges.init_batches} training batches to {start}, then trained",
         "fixed": f"inputs beyond +-{ranges.initial:g} (units of the layer's input) are clipped",
         "dynamic": "the largest magnitude of each input vector",
         "off": "inputs are taken in units of the DAC's range",

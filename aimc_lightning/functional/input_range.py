@@ -1,7 +1,11 @@
 """Input range of a tile: its initialisation from data and the rule by which it is learned."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
+
+_CANDIDATES = 16  # ranges that are tried on each batch
 
 
 def updated_input_range(
@@ -40,6 +44,78 @@ def updated_input_range(
     mean = ((input_range.to(wide) * batches + spread) / (batches + 1)).to(input_range.dtype)
     useful = spread > 0
     return torch.where(useful, mean, input_range), batches + useful.to(batches.dtype)
+
+
+def searched_input_range(
+    input_range: Tensor, batches: Tensor, x: Tensor, error: Callable[[Tensor], Tensor]
+) -> tuple[Tensor, Tensor]:
+    r"""Return the input range after one more batch of looking for the smallest error.
+
+    .. math:: c \leftarrow \frac{c\,i + \arg\min_{c'} E(c')}{i + 1}
+
+    A narrow range clips inputs and makes large outputs, which the ADC clips; a wide one uses few
+    levels of the DAC and drowns the outputs in the noise of the ADC. Of the first batch 1 to 64
+    times the root mean square of the inputs are tried, later half to twice the present range. A
+    batch of zeros changes nothing.
+
+    Args:
+        input_range: Range c before the batch, scalar tensor, in units of ``x``.
+        batches: Number i of batches seen so far, integer scalar tensor.
+        x: Inputs of the tile, any shape.
+        error: Error E of the product with a range, scalar tensor to scalar tensor.
+
+    Returns:
+        Range and number of batches after the batch, scalar tensors.
+
+    Source:
+        Choosing ranges after training by their effect behind the ADC: Lammie et al. 2024 (there by
+        percentiles and the predicted saturation); the search is ours.
+
+    Example:
+        >>> import torch
+        >>> x = torch.tensor([-1.0, 1.0])
+        >>> c, i = searched_input_range(
+        ...     torch.tensor(3.0), torch.tensor(0), x, lambda c: (c - 64) ** 2)
+        >>> round(c.item()), i
+        (64, tensor(1))
+    """
+    wide = torch.promote_types(input_range.dtype, torch.float32)
+    known = input_range.abs().to(wide)
+    size = x.detach().to(wide).square().mean().sqrt()
+    begun = batches > 0
+    low = torch.where(begun, known / 2, size)
+    ratio = torch.where(begun, 4.0, 64.0)
+    powers = torch.linspace(0, 1, _CANDIDATES, dtype=wide, device=x.device)
+    useful = torch.isfinite(size) & (size > 0)
+    candidates = torch.where(useful, low * ratio**powers, known)
+    best = candidates[torch.stack([error(c) for c in candidates]).argmin()]
+    mean = ((known * batches + best) / (batches + 1)).to(input_range.dtype)
+    return torch.where(useful, mean, input_range), batches + useful.to(batches.dtype)
+
+
+def relative_error(y: Tensor, ideal: Tensor, dim: int) -> Tensor:
+    """Return the mean over vectors of the squared error in units of the squared vector.
+
+    Every vector counts alike: in sums over all of them a few large ones, as the outliers of
+    transformers, would decide alone.
+
+    Args:
+        y: Outputs.
+        ideal: What they should be, same shape.
+        dim: Axis of the outputs of one vector.
+
+    Returns:
+        Scalar tensor.
+
+    Example:
+        >>> import torch
+        >>> y, ideal = torch.tensor([[1.0], [90.0]]), torch.tensor([[2.0], [100.0]])
+        >>> round(relative_error(y, ideal, -1).item(), 3)
+        0.067
+    """
+    square = ideal.square().sum(dim)
+    floor = 1e-3 * square.mean()  # vectors of almost nothing have no direction to lose
+    return ((y - ideal).square().sum(dim) / (square + floor).clamp_min(1e-30)).mean()
 
 
 def input_range_gradient(

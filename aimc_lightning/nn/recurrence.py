@@ -169,16 +169,17 @@ def run_steps(
     bias = None if bias is None else bias.to(dtype)
     with torch.autocast(x_gates.device.type, enabled=False):
         out, h, c = _Recurrence.apply(plan, wide[0], bias, *wide[1:], *parameters)
-    for (array, _), product in zip(matrices, plan.products, strict=True):
-        _initialize_ranges_(array, product.x)
+    for (array, weight), product in zip(matrices, plan.products, strict=True):
+        _initialize_ranges_(array, weight, product.x)
         if array.observer is not None:
             array.observer(product.x, LinearProduct())
     return out.to(x_gates.dtype), h.to(x_gates.dtype), c.to(x_gates.dtype)
 
 
-def _initialize_ranges_(array: TileArray, x: Tensor) -> None:
+def _initialize_ranges_(array: TileArray, weight: Tensor, x: Tensor) -> None:
     """Set ranges from the inputs of all steps, which exist only after the pass they serve."""
     if array.training:
-        for tile, part in zip(array.tiles, x.split(array.in_sizes, 1), strict=True):
+        xs, weights = x.split(array.in_sizes, 1), array.weight_parts(weight)
+        for tile, part, part_weight in zip(array.tiles, xs, weights, strict=True):
             if tile.initializing:
-                tile.initialize_range_(part)  # type: ignore[operator]
+                tile.initialize_range_(part, part_weight, LinearProduct())  # type: ignore[operator]

@@ -11,12 +11,12 @@ from aimc_lightning.functional.clipping import (
     gaussian_clip_bound,
 )
 from aimc_lightning.functional.crossbar import CrossbarWeights, Periphery, crossbar_weights
-from aimc_lightning.functional.input_range import updated_input_range
 from aimc_lightning.functional.mvm import PreparedTile, analog_mvm
 from aimc_lightning.functional.noise import NoiseLaw, drop_connect, noisy_weight
 from aimc_lightning.functional.nonlinearity import calibrated_slope
 from aimc_lightning.functional.product import LinearProduct, Product
 from aimc_lightning.tiles.device_noise import device_weight_noise
+from aimc_lightning.tiles.initial_range import next_input_range
 from aimc_lightning.tiles.mapping import mapping_scale
 from aimc_lightning.tiles.programmed import ProgrammedTile
 
@@ -134,6 +134,14 @@ class AnalogTile(nn.Module):
                 weights = make(normalized, self.periphery)
             return PreparedTile(weights, scale, self.periphery)
 
+    def noise_free(self, weight: Tensor, *, integers: bool = False) -> PreparedTile:
+        """Return the weights for one forward pass without training noise; see :meth:`prepare`."""
+        kept, self.noise_scale = self.noise_scale, 0.0
+        try:
+            return self.prepare(weight, integers=integers)
+        finally:
+            self.noise_scale = kept
+
     def _simple_law(self, noisy: bool) -> NoiseLaw | None:
         """Return the training noise if kernels may know it."""
         noise = self.config.weight_noise
@@ -218,7 +226,7 @@ class AnalogTile(nn.Module):
             prepared = self.prepare(weight, integers=isinstance(product, LinearProduct))
         input_range: Tensor = self.input_range
         if self.training and self.initializing:
-            self.initialize_range_(x)
+            self.initialize_range_(x, weight, product)
             # A copy, since a layer that runs twice changes the range between its backward passes.
             input_range = self.input_range.clone()
         return analog_mvm(
@@ -226,17 +234,16 @@ class AnalogTile(nn.Module):
         )
 
     @torch.no_grad()
-    def initialize_range_(self, x: Tensor) -> None:
+    def initialize_range_(self, x: Tensor, weight: Tensor, product: Product) -> None:
         """Set the input range from one more batch of inputs, while it has not seen enough.
 
         Args:
-            x: Inputs of this tile, any shape.
+            x: Inputs of this tile, as of :meth:`forward`.
+            weight: Its logical weights.
+            product: How inputs meet weights.
         """
-        ranges = self.config.input_range
-        new, batches = updated_input_range(
-            self.input_range, self.range_batches, x, ranges.init_std_alpha
-        )
-        active = self.range_batches < ranges.init_batches
+        new, batches = next_input_range(self, x, weight, product, self.range_batches)
+        active = self.range_batches < self.config.input_range.init_batches
         self.input_range.copy_(torch.where(active, new, self.input_range))
         self.range_batches.copy_(torch.where(active, batches, self.range_batches))
         if not torch.compiler.is_compiling():

@@ -10,6 +10,7 @@ from aimc_lightning.config import InputRangeConfig, TileConfig
 from aimc_lightning.conversion import convert_to_analog
 from aimc_lightning.evaluation.calibration import calibrate_input_ranges
 from aimc_lightning.nn.base import analog_tiles
+from aimc_lightning.tiles.tile import build_periphery
 from tests.helpers.toy import LIGHTNING_ADVICE, ToyData, toy, trainer
 
 pytestmark = [pytest.mark.filterwarnings(advice) for advice in LIGHTNING_ADVICE]
@@ -58,6 +59,20 @@ def test_cached_quantile_is_that_of_all_batches_together(analog, share):
     values = sorted(value for x in batches for value in x.abs().flatten().tolist())
     found = calibrate_input_ranges(trainer(), analog, loader, "cached_quantile", share)
     assert found[FIRST] == pytest.approx(values[math.ceil(share * len(values)) - 1])
+
+
+def test_mvm_error_widens_the_range_of_a_tile_whose_outputs_clip(analog):
+    with torch.no_grad():
+        analog.net[0].weight.fill_(1.0)
+    points = [(torch.full((4,), 2.0), torch.tensor(0))] * 16
+    narrow = calibrate_input_ranges(trainer(), analog, DataLoader(points, 8), "max")[FIRST]
+    many = TileConfig().with_values({"adc.bound": 1.0})  # four full inputs make 4
+    for tile in analog_tiles(analog).values():
+        tile.config, tile.periphery = many, build_periphery(many)
+    found = calibrate_input_ranges(trainer(), analog, DataLoader(points, 8), "mvm_error")
+    assert narrow == 2.0
+    assert 7 < found[FIRST] < 12  # 2 x 4, within the noise of the output
+    assert analog.net[0].analog.tiles[0].input_range.item() == found[FIRST]
 
 
 def test_data_module_needs_training_data_only(analog):
@@ -134,7 +149,7 @@ def test_inputs_of_zero_keep_the_range(analog):
 
 
 @pytest.mark.parametrize(("settings", "message"), [
-    ({"method": "mean"}, "method is 'mean'; it must be one of std, quantile, cached_quantile, max"),
+    ({"method": "mean"}, "method is 'mean'; it must be one of std, mvm_error, quant"),
     ({"quantile": 0.0}, "quantile is 0.0; it must be above 0"),
     ({"max_batches": 0}, "max_batches is 0"),
     ({"datamodule": None}, "there is no training loader"),

@@ -160,8 +160,8 @@ NONE = {
     "accumulated_noise_growth", "adc_", "add_output_noise_", "auxiliary_dtype", "combined_table",
     "converter_codes", "crossbar_codes", "crossbar_weights", "dac_codes", "managed_codes",
     "next_bound_factor",
-    "position_weights", "product_dtype", "quantize_uniform", "quantizer_steps", "require_time",
-    "standard_normal_like", "updated_input_range",
+    "position_weights", "product_dtype", "quantize_uniform", "quantizer_steps", "relative_error",
+    "require_time", "searched_input_range", "standard_normal_like", "updated_input_range",
 }  # fmt: skip
 _SAME = {"power_law_noise_strength", "noisy_weight", "pcm_weight_noise"}  # spelled out in TRUE
 

@@ -6,7 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from aimc_lightning.functional.input_range import input_range_gradient, updated_input_range
+from aimc_lightning.functional.input_range import (
+    input_range_gradient,
+    relative_error,
+    searched_input_range,
+    updated_input_range,
+)
 from tests.helpers import reference_mvm as reference
 
 
@@ -91,3 +96,57 @@ def test_decay_acts_only_while_more_than_the_share_lies_inside(clipped, decays):
 
 def test_empty_batch_has_no_gradient():
     assert _gradient(2.0, np.empty((0, 3)), np.empty((0, 3)), 0.01) == 0.0
+
+
+def _valley(best: float):
+    return lambda c: (c / best).log() ** 2
+
+
+@pytest.mark.parametrize("best", [1.0, 5.0, 40.0])
+def test_search_comes_closer_with_every_batch(best):
+    x = torch.tensor([-1.0, 1.0])
+    c, i = searched_input_range(torch.tensor(77.0), torch.tensor(0), x, _valley(best))
+    assert abs(math.log(float(c) / best)) <= math.log(64) / 15 / 2 + 1e-6  # half a step
+    for _ in range(30):
+        c, i = searched_input_range(c, i, x, _valley(best))
+    assert float(c) == pytest.approx(best, rel=0.03)
+    assert int(i) == 31
+
+
+def test_search_is_relative_to_the_root_mean_square_of_the_inputs():
+    tried = []
+
+    def note(c):
+        tried.append(float(c))
+        return c
+
+    x = torch.tensor([0.0, -6.0, 6.0, 6.0])
+    searched_input_range(torch.tensor(3.0), torch.tensor(0), x, note)
+    size = math.sqrt(27)
+    assert tried[0] == pytest.approx(size)
+    assert tried[-1] == pytest.approx(64 * size, rel=1e-4)
+    tried.clear()
+    searched_input_range(torch.tensor(-3.0), torch.tensor(1), x, note)  # |c| acts
+    assert tried[0] == pytest.approx(1.5)
+    assert tried[-1] == pytest.approx(6.0)
+
+
+@pytest.mark.parametrize(
+    "x",
+    [torch.zeros(4), torch.empty(0, 3), torch.tensor([1.0, math.nan]), torch.tensor([math.inf])],
+)
+def test_search_learns_nothing_from_a_useless_batch(x):
+    c, i = searched_input_range(torch.tensor(2.0), torch.tensor(1), x, _valley(9.0))
+    assert (float(c), int(i)) == (2.0, 1)
+
+
+def test_relative_error_counts_every_vector_alike():
+    ideal = torch.tensor([[1.0, 0.0], [0.0, 1000.0]])
+    wrong_small, wrong_large = ideal.clone(), ideal.clone()
+    wrong_small[0] *= 0.5
+    wrong_large[1] *= 0.5
+    floor = 1e-3 * 500_000.5
+    small, large = relative_error(wrong_small, ideal, 1), relative_error(wrong_large, ideal, 1)
+    assert float(large) == pytest.approx(0.25e6 / (1e6 + floor) / 2, rel=1e-6)
+    assert float(small) == pytest.approx(0.25 / (1 + floor) / 2, rel=1e-5)
+    assert float(relative_error(torch.zeros(2, 2), torch.zeros(2, 2), 1)) == 0
