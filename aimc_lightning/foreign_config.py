@@ -177,6 +177,7 @@ def _input_range(their: Fields) -> dict[str, Any]:
     values = {
         "input_range.mode": mode,
         "input_range.initial": their.get("init_value", 3.0),
+        "input_range.init_rule": "std",
         "input_range.init_batches": their.get("init_from_data", 100),
         "input_range.init_std_alpha": their.get("init_std_alpha", 3.0),
         "input_range.decay": their.get("decay", 0.001),

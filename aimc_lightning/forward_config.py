@@ -92,8 +92,9 @@ class InputRangeConfig:
         mode: ``learned``: set from the first batches, then trained; ``fixed``: stays at
             ``initial``; ``dynamic``: largest magnitude of each vector; ``off``: range 1.
         initial: Range before training, in units of the layer's input, positive.
-        init_rule: How it is set: ``std``: by the spread of the inputs (IBM/aihwkit); ``mvm_error``:
-            so that the error of the product is smallest, clipping by the ADC included.
+        init_rule: How it is set: ``mvm_error``: so that the error of the product is smallest,
+            clipping by the ADC included; ``std``: by the spread of the inputs (IBM/aihwkit, with a
+            decay of 0.001).
         init_batches: Training batches from which a learned range is set.
         init_std_alpha: Range in standard deviations of the batch, for ``std``.
         decay: Pull towards a narrower range while few inputs are clipped, not negative.
@@ -105,10 +106,10 @@ class InputRangeConfig:
 
     mode: Literal["learned", "fixed", "dynamic", "off"] = "learned"
     initial: float = 3.0
-    init_rule: Literal["std", "mvm_error"] = "std"
+    init_rule: Literal["mvm_error", "std"] = "mvm_error"
     init_batches: int = 100
     init_std_alpha: float = 3.0
-    decay: float = 0.001
+    decay: float = 0.0
     min_percentage: float = 0.95
     noise_management: NoiseManagement = "none"
     nm_threshold: float = 0.0
@@ -117,7 +118,7 @@ class InputRangeConfig:
     def __post_init__(self) -> None:
         """Check the fields."""
         check_choice(self, "mode", ("learned", "fixed", "dynamic", "off"))
-        check_choice(self, "init_rule", ("std", "mvm_error"))
+        check_choice(self, "init_rule", ("mvm_error", "std"))
         check_choice(self, "noise_management", get_args(NoiseManagement))
         check_choice(self, "bound_management", get_args(BoundManagement))
         check_range(self, "initial", 1e-12)

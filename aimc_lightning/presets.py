@@ -38,8 +38,9 @@ def _ideal() -> TileConfig:
 
 
 def _aihwkit_pcm() -> TileConfig:
-    """The standard model cut and programmed as IBM/aihwkit does it (``InferenceTile``)."""
+    """The standard model cut, programmed and started as in IBM/aihwkit (``InferenceTile``)."""
     return TileConfig(
+        input_range=InputRangeConfig(init_rule="std", decay=0.001),
         mapping=MappingConfig(max_outputs=0, conv_split="unfold"),
         weight_noise=WeightNoiseConfig(type="none", std=0.0),
         chip=ChipConfig(chain="collapsed"),

@@ -26,7 +26,7 @@ def test_every_preset_builds_and_is_documented(name):
     ("mapping.max_outputs", 512), ("mapping.weight_scaling", "column"), ("mapping.omega", 1.0),
     ("mapping.learn_out_scale", "column"), ("chip.device.g_max_us", 25.0),
     ("input_range.initial", 3.0), ("input_range.init_batches", 100),
-    ("input_range.init_std_alpha", 3.0), ("input_range.decay", 0.001),
+    ("input_range.init_std_alpha", 3.0),
     ("input_range.min_percentage", 0.95), ("chip.compensation", "global"),
 ])  # fmt: skip
 def test_standard_model_has_the_values_of_the_specification(field, value):

@@ -26,7 +26,7 @@ from aimc_lightning.tiles.initial_range import least_error_range
 from aimc_lightning.tiles.tile import AnalogTile
 
 #: Rules of :func:`calibrate_input_ranges`.
-Method = Literal["std", "mvm_error", "quantile", "cached_quantile", "max"]
+Method = Literal["mvm_error", "std", "quantile", "cached_quantile", "max"]
 
 _CACHED_VALUES = 2**15  # of each batch and tile
 
@@ -35,7 +35,7 @@ def calibrate_input_ranges(
     trainer: Trainer,
     module: LightningModule,
     datamodule: Data = None,
-    method: Method = "std",
+    method: Method = "mvm_error",
     quantile: float = 0.99995,
     max_batches: int = 20,
     seed: int = 0,
@@ -54,11 +54,11 @@ def calibrate_input_ranges(
         module: Analog module with a ``test_step`` or ``validation_step``, which runs the batches.
         datamodule: Data module with a training loader; a loader is taken for one of training
             batches; ``None`` takes the module's own.
-        method: ``"std"``: mean over batches of ``init_std_alpha`` standard deviations.
-            ``"mvm_error"``: mean over batches of the range with the smallest error of the product,
-            clipping by the ADC included. ``"quantile"``: mean over batches of a quantile of the
-            magnitudes. ``"cached_quantile"``: quantile of the magnitudes of all batches together,
-            of which 32,768 of each batch are kept. ``"max"``: largest magnitude in all batches.
+        method: ``"mvm_error"``: mean over batches of the range with the smallest error of the
+            product, clipping by the ADC included. ``"std"``: of ``init_std_alpha`` standard
+            deviations. ``"quantile"``: of a quantile of the magnitudes. ``"cached_quantile"``:
+            quantile of the magnitudes of all batches together, of which 32,768 of each batch are
+            kept. ``"max"``: largest magnitude in all batches.
         quantile: Share of the inputs that the range contains, for both quantiles.
         max_batches: Training batches at most.
         seed: From which the order of the data and the noise of the layers follow.
@@ -71,7 +71,7 @@ def calibrate_input_ranges(
             training batch; no range is changed then.
 
     Source:
-        Rules of IBM/aihwkit, ``src/aihwkit/inference/calibration/calibration.py``.
+        All but ``"mvm_error"``: IBM/aihwkit, ``src/aihwkit/inference/calibration/calibration.py``.
     """
     _check(module, method, quantile, max_batches)
     source = datamodule if _is_loader(datamodule) else training_source(datamodule, module)
@@ -262,8 +262,7 @@ def calibrate_input_ranges_(
         max_batches: Batches at most; fewer if the tiles need fewer.
 
     Source:
-        Same rule as at the start of training: the mean over batches of ``init_std_alpha`` standard
-        deviations (IBM/aihwkit, ``src/aihwkit/simulator/tiles/periphery.py``, apply_input_range).
+        Same rule as at the start of training, ``input_range.init_rule`` of each tile.
     """
     learned = learned_tiles(module).values()
     if not learned:

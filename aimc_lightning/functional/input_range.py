@@ -62,7 +62,7 @@ def searched_input_range(
         input_range: Range c before the batch, scalar tensor, in units of ``x``.
         batches: Number i of batches seen so far, integer scalar tensor.
         x: Inputs of the tile, any shape.
-        error: Error E of the product with a range, scalar tensor to scalar tensor.
+        error: Error E of the product with each of some ranges, vector to vector.
 
     Returns:
         Range and number of batches after the batch, scalar tensors.
@@ -88,7 +88,7 @@ def searched_input_range(
     powers = torch.linspace(0, 1, _CANDIDATES, dtype=wide, device=x.device)
     useful = torch.isfinite(size) & (size > 0)
     candidates = torch.where(useful, low * ratio**powers, known)
-    best = candidates[torch.stack([error(c) for c in candidates]).argmin()]
+    best = candidates[error(candidates).argmin()]
     mean = ((known * batches + best) / (batches + 1)).to(input_range.dtype)
     return torch.where(useful, mean, input_range), batches + useful.to(batches.dtype)
 
@@ -100,22 +100,23 @@ def relative_error(y: Tensor, ideal: Tensor, dim: int) -> Tensor:
     transformers, would decide alone.
 
     Args:
-        y: Outputs.
-        ideal: What they should be, same shape.
-        dim: Axis of the outputs of one vector.
+        y: Outputs, as several trials: ``(trials, *shape of ideal)``.
+        ideal: What they should be.
+        dim: Axis of the outputs of one vector, counted from the end.
 
     Returns:
-        Scalar tensor.
+        Shape ``(trials,)``.
 
     Example:
         >>> import torch
-        >>> y, ideal = torch.tensor([[1.0], [90.0]]), torch.tensor([[2.0], [100.0]])
-        >>> round(relative_error(y, ideal, -1).item(), 3)
-        0.067
+        >>> y, ideal = torch.tensor([[[1.0], [90.0]]]), torch.tensor([[2.0], [100.0]])
+        >>> relative_error(y, ideal, -1)
+        tensor([0.0605])
     """
     square = ideal.square().sum(dim)
     floor = 1e-3 * square.mean()  # vectors of almost nothing have no direction to lose
-    return ((y - ideal).square().sum(dim) / (square + floor).clamp_min(1e-30)).mean()
+    wrong = (y - ideal).square().sum(dim) / (square + floor).clamp_min(1e-30)
+    return wrong.flatten(1).mean(1)
 
 
 def input_range_gradient(

@@ -55,15 +55,19 @@ def least_error_range(
     linear = isinstance(product, LinearProduct)
     with torch.autocast(x.device.type, enabled=False):
         few, wide = _few(x, linear), weight.float()
-        scale = tile.out_scale.float()
+        scale, one = tile.out_scale.float(), torch.ones((), device=x.device)
         ideal = product.forward(few, wide) * product.per_output(scale.expand(len(wide)))
         prepared = tile.noise_free(weight, integers=linear)
 
-        def error(candidate: Tensor) -> Tensor:
-            y = analog_mvm(few, wide, candidate, scale, prepared, product)
-            return relative_error(y.float(), ideal, -1 if linear else 1)
+        def errors(candidates: Tensor) -> Tensor:
+            # A range c is the range 1 for inputs x / c, so one product tries all of them.
+            width = candidates.float().view(-1, *(1,) * few.dim())
+            inputs = (few / width).flatten(0, 1)
+            y = analog_mvm(inputs, wide, one, scale, prepared, product)
+            y = y.float().unflatten(0, (len(candidates), -1)) * width
+            return relative_error(y, ideal, -1 if linear else 1 - ideal.dim())
 
-        return searched_input_range(tile.input_range, batches, few, error)
+        return searched_input_range(tile.input_range, batches, few, errors)
 
 
 def _few(x: Tensor, linear: bool) -> Tensor:

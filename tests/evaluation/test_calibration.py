@@ -41,7 +41,9 @@ def test_max_is_the_largest_magnitude_of_all_batches(analog):
 def test_std_is_the_mean_of_three_standard_deviations(analog):
     batches, loader = _points()
     expected = 3 * sum(x.std().item() for x in batches) / 2
-    assert calibrate_input_ranges(trainer(), analog, loader)[FIRST] == pytest.approx(expected)
+    assert calibrate_input_ranges(trainer(), analog, loader, "std")[FIRST] == pytest.approx(
+        expected
+    )
 
 
 @pytest.mark.parametrize("share", [0.25, 0.9, 1.0])
@@ -149,7 +151,7 @@ def test_inputs_of_zero_keep_the_range(analog):
 
 
 @pytest.mark.parametrize(("settings", "message"), [
-    ({"method": "mean"}, "method is 'mean'; it must be one of std, mvm_error, quant"),
+    ({"method": "mean"}, "method is 'mean'; it must be one of mvm_error, std, quant"),
     ({"quantile": 0.0}, "quantile is 0.0; it must be above 0"),
     ({"max_batches": 0}, "max_batches is 0"),
     ({"datamodule": None}, "there is no training loader"),

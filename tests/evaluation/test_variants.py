@@ -125,8 +125,8 @@ trainer:
 
 
 @pytest.mark.parametrize(("recalibrate", "message"), [
-    ("warp", "must be None or some of batch_norm, column, programming, std"),
-    ("max+quantile", "at most one of std, mvm_error, quantile, cached_quantile, max"),
+    ("warp", "must be None or some of batch_norm, column, programming, mvm_error"),
+    ("max+quantile", "at most one of mvm_error, std, quantile, cached_quantile, max"),
     ("column+column", "each once"),
     (("column", "column"), "name each combination once"),
     (("column+max", "max+column"), "name each combination once"),

@@ -116,6 +116,7 @@ def input_range(vector: Vector) -> Iterator[Check]:
     vector.expect("gradient_relative", True)
     ranges = InputRangeConfig(
         initial=vector.number("init_value"),
+        init_rule="std",
         init_batches=vector.integer("init_from_data"),
         init_std_alpha=vector.number("init_std_alpha"),
         decay=vector.number("decay"),
