@@ -3,7 +3,7 @@
 import copy
 import glob
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
@@ -157,22 +157,22 @@ class Evaluation:
                 job.module,
                 job.sweep,
                 self.file,
-                prepare=(lambda: self._prepare(job)) if prepared else None,
+                prepare=(lambda: self._prepare(job, loop)) if prepared else None,
                 check_digital=self.check_digital,
                 recalibrate=(lambda: self._run_training(job)) if job.variant.batch_norm else None,
             )
 
-    def _prepare(self, job: Job) -> None:
+    def _prepare(self, job: Job, loop: _EvaluationLoop) -> None:
         source = training_source(self.data, job.module)
         if isinstance(source, LightningDataModule):
             source.setup("fit")  # the Trainer has set it up for testing only
         rule = job.variant.input_ranges
-        if source is None or not (job.calibrate or rule):
+        if not (job.calibrate or rule):
             return
         torch.manual_seed(row_seed(job.sweep.seed, -1, 0.0))  # put back at the end of the sweep
         step = evaluation_step(self.trainer, job.module)
         if rule is None:
-            loader = source.train_dataloader()
+            loader = _evaluated(loop) if source is None else source.train_dataloader()
             calibrate_input_ranges_(self.trainer, job.module, loader, step)
         else:
             batches = self._training_batches(job)
@@ -186,6 +186,14 @@ class Evaluation:
         # A new loader each time: a row must not depend on a generator that others have used.
         loader = training_source(self.data, job.module).train_dataloader()
         return itertools.islice(loader, job.sweep.recalibration_batches)
+
+
+def _evaluated(loop: _EvaluationLoop) -> Iterable[Any]:
+    """Return the first loader of the data that are evaluated; ranges need no labels."""
+    loop.setup_data()
+    loaders: Any = loop._combined_loader
+    first: Iterable[Any] = loaders.flattened[0]
+    return first
 
 
 @contextmanager

@@ -81,11 +81,19 @@ def evaluate_drift(
     if digital is None:
         digital = next(row.value for row in rows if row.stage == "digital")
     notes = [] if (wanted.digital, wanted.direct) != (None, None) else [_digital_note(module)]
+    if any(job.calibrate for job in jobs) and training_source(datamodule, module) is None:
+        notes.append(_RANGES_NOTE)
     metric = measured[0].metric
     if chance is None:
         chance, note = derived_chance(module, metric, digital)
         notes.append(note)
     return DriftResults(measured, metric, digital, chance, wanted.share, notes=tuple(notes))
+
+
+_RANGES_NOTE = (
+    "direct: input ranges come from the evaluated inputs, not their labels; with a data module "
+    "they come from training data."
+)
 
 
 def checked_chips(chips: int) -> int:

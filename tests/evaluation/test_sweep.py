@@ -1,9 +1,11 @@
+import copy
 import math
 
 import pytest
 import torch
-from lightning.pytorch import Callback, LightningModule
+from lightning.pytorch import Callback, LightningDataModule, LightningModule
 from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
 from torchmetrics.classification import MulticlassAccuracy
 
 from aimc_lightning.checkpoint import state_fingerprint
@@ -145,6 +147,28 @@ def test_direct_mapping_works_on_a_copy_with_calibrated_ranges(digital, analog):
     assert state_fingerprint(digital) == before
     assert results.digital == _evaluate(digital, digital=None).digital
     assert results.rows == _evaluate(analog, direct=digital).rows
+
+
+def test_without_training_loader_direct_ranges_come_from_the_evaluated_inputs(digital):
+    module = copy.deepcopy(digital)
+    with torch.no_grad():
+        module.net[0].weight /= 50
+    x, y = ToyData(samples=100).points.tensors
+    points = TensorDataset(50 * x, y)  # the range of 3 before training would clip all
+    found = _evaluate(module, data=DataLoader(points, 25))
+    assert "input ranges come from the evaluated inputs" in str(found)
+
+    class Both(LightningDataModule):
+        def train_dataloader(self):
+            return DataLoader(points, 25)
+
+        test_dataloader = train_dataloader
+
+    given = _evaluate(module, data=Both())
+    assert "input ranges" not in str(given)
+    for one, other in zip(found.summary(), given.summary(), strict=True):
+        assert one.mean == pytest.approx(other.mean, abs=0.03)
+        assert one.mean > 0.9
 
 
 def test_digital_module_is_mapped_directly(digital):

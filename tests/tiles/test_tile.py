@@ -16,7 +16,9 @@ from aimc_lightning.tiles.tile import AnalogTile, build_periphery
 from tests.helpers import reference_mvm as reference
 
 FIVE = TileConfig().with_values({
-    "input_range.init_rule": "std", "input_range.init_batches": 5, "input_range.init_std_alpha": 2.0,
+    "input_range.init_rule": "std",
+    "input_range.init_batches": 5,
+    "input_range.init_std_alpha": 2.0,
 })  # fmt: skip
 WEIGHT = torch.randn(4, 6, generator=torch.Generator().manual_seed(0))
 
