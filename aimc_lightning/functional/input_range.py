@@ -88,7 +88,7 @@ def searched_input_range(
     powers = torch.linspace(0, 1, _CANDIDATES, dtype=wide, device=x.device)
     useful = torch.isfinite(size) & (size > 0)
     candidates = torch.where(useful, low * ratio**powers, known)
-    best = candidates[error(candidates).argmin()]
+    best = candidates.take(error(candidates).argmin())  # an index would break a compiled graph
     mean = ((known * batches + best) / (batches + 1)).to(input_range.dtype)
     return torch.where(useful, mean, input_range), batches + useful.to(batches.dtype)
 
