@@ -38,6 +38,7 @@ def run_batches(
         Number of batches.
     """
     count = 0
+    _reset_metrics(module)  # a digital pass before this left tensors of inference mode
     vars(module).update(log=_drop, log_dict=_drop)
     try:
         for batch in batches:
@@ -48,10 +49,14 @@ def run_batches(
             count += 1
     finally:
         del vars(module)["log"], vars(module)["log_dict"]
-        for metric in module.modules():
-            if isinstance(metric, Metric):
-                metric.reset()
+        _reset_metrics(module)
     return count
+
+
+def _reset_metrics(module: LightningModule) -> None:
+    for metric in module.modules():
+        if isinstance(metric, Metric):
+            metric.reset()
 
 
 def _drop(*_: object, **__: object) -> None:

@@ -6,6 +6,7 @@ import torch
 from lightning.pytorch import Callback, LightningDataModule, LightningModule
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
+from torchmetrics import MeanMetric
 from torchmetrics.classification import MulticlassAccuracy
 
 from aimc_lightning.checkpoint import state_fingerprint
@@ -377,6 +378,26 @@ def test_first_row_does_not_count_the_batches_of_the_calibration(digital):
     after_a_digital_pass = _evaluate(module).rows
     at_once = _evaluate(module, digital=0.97).rows
     assert [row.value for row in at_once] == [row.value for row in after_a_digital_pass]
+
+
+class _Adding(Toy):
+    """Scores with a mean, which adds in place."""
+
+    def __init__(self) -> None:
+        super().__init__(hidden=16)
+        self.mean = MeanMetric()
+
+    def test_step(self, batch: list[torch.Tensor], batch_idx: int) -> None:
+        self.mean.update((self(batch[0]).argmax(1) == batch[1]).float())
+        self.log("test_acc", self.mean)
+
+
+def test_training_batches_may_follow_a_pass_in_inference_mode(digital):
+    module = _Adding()
+    module.load_state_dict(digital.state_dict(), strict=False)
+    convert_to_analog(module)
+    results = _evaluate(module, recalibrate="mvm_error", chips=1)
+    assert {row.stage for row in results.rows} == {"hwa", "hwa+mvm_error"}
 
 
 class _Terminated(Callback):
