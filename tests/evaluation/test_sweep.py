@@ -381,7 +381,7 @@ def test_first_row_does_not_count_the_batches_of_the_calibration(digital):
 
 
 class _Adding(Toy):
-    """Scores with a mean, which adds in place."""
+    """Scores with a mean, which adds in place and is reset by the module itself."""
 
     def __init__(self) -> None:
         super().__init__(hidden=16)
@@ -389,7 +389,10 @@ class _Adding(Toy):
 
     def test_step(self, batch: list[torch.Tensor], batch_idx: int) -> None:
         self.mean.update((self(batch[0]).argmax(1) == batch[1]).float())
-        self.log("test_acc", self.mean)
+
+    def on_test_epoch_end(self) -> None:
+        self.log("test_acc", self.mean.compute())
+        self.mean.reset()
 
 
 def test_training_batches_may_follow_a_pass_in_inference_mode(digital):
