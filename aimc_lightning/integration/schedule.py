@@ -14,18 +14,13 @@ class NoiseSchedule:
         [0.0, 0.25, 0.5, 0.75, 1.0, 1.0]
 
     Args:
-        unit: What ``noise_free``, ``ramp`` and both ``freeze_`` values count: epochs, or
-            optimizer steps (not batches, when gradients accumulate).
+        unit: What the other values count: epochs, or optimizer steps (not batches, when gradients
+            accumulate).
         noise_free: Length of the warm-up without weight noise.
         ramp: Length of the linear rise to the configured noise after the warm-up; 0 switches the
             whole noise on at once.
         freeze_input_range: Epoch or step from which on the learned input ranges stay as they are;
             ``None`` lets them learn to the end.
-        freeze_batch_norm: Epoch or step from which on batch-norm layers normalise with their
-            running statistics, as they will on a chip. Statistics of the batch would undo the
-            shifts that noise causes, so that the network never learns to bear them. At a large
-            learning rate training then diverges: freeze late. ``None`` takes those of the batch
-            to the end.
 
     Source:
         A linear ramp over the first 20 of 600 epochs is what replications of Rasch et al., Nature
@@ -36,13 +31,12 @@ class NoiseSchedule:
     noise_free: int = 0
     ramp: int = 0
     freeze_input_range: int | None = None
-    freeze_batch_norm: int | None = None
 
     def __post_init__(self) -> None:
         """Check the values."""
         if self.unit not in ("epoch", "step"):
             raise ValueError(f"unit is {self.unit!r}; it must be 'epoch' or 'step'.")
-        for name in ("noise_free", "ramp", "freeze_input_range", "freeze_batch_norm"):
+        for name in ("noise_free", "ramp", "freeze_input_range"):
             value = getattr(self, name)
             if value is not None and value < 0:
                 raise ValueError(f"{name} is {value}; a number of {self.unit}s must be 0 or more.")
@@ -62,7 +56,3 @@ class NoiseSchedule:
     def input_range_is_frozen(self, position: int) -> bool:
         """Return whether the input ranges no longer move."""
         return self.freeze_input_range is not None and position >= self.freeze_input_range
-
-    def batch_norm_is_frozen(self, position: int) -> bool:
-        """Return whether batch-norm layers use their running statistics."""
-        return self.freeze_batch_norm is not None and position >= self.freeze_batch_norm

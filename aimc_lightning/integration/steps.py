@@ -3,7 +3,6 @@
 import torch
 from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from aimc_lightning.integration.schedule import NoiseSchedule
 from aimc_lightning.nn.base import (
@@ -52,14 +51,10 @@ class StepControl:
                         parameter.copy_(self._frozen_ranges[name])
 
     def before_batch(self, trainer: Trainer, module: LightningModule) -> None:
-        """Set the noise of the running epoch or step, and freeze what is to be frozen by now."""
+        """Set the noise of the running epoch or step, and freeze ranges when it is time."""
         self._initializing = [t for t in analog_tiles(module).values() if t.initializing]
         by_epoch = self.schedule.unit == "epoch"
         position = trainer.current_epoch if by_epoch else trainer.global_step
-        if self.schedule.batch_norm_is_frozen(position):  # each time: an epoch starts in train mode
-            for layer in module.modules():
-                if isinstance(layer, _BatchNorm):
-                    layer.eval()
         if position == self._position:
             return
         self._position = position

@@ -66,7 +66,6 @@ UNITS = {
     "NoiseSchedule.noise_free": "epochs or steps",
     "NoiseSchedule.ramp": "epochs or steps",
     "NoiseSchedule.freeze_input_range": "epochs or steps",
-    "NoiseSchedule.freeze_batch_norm": "epochs or steps",
 }
 #: Of fields whose rule is no range; a test checks that the values are accepted.
 RANGES = {"ReRamCMO.acceptance_percent": "0.2, 2.0"}

@@ -1,4 +1,3 @@
-import itertools
 import logging
 
 import pytest
@@ -275,30 +274,6 @@ def test_frozen_input_ranges_do_not_move():
     run.fit_loop.max_epochs = 3
     run.fit(module, ToyData())
     assert [tile.input_range.item() for tile in analog_tiles(module).values()] == before
-
-
-class _WithBatchNorm(Toy):
-    """Notes the statistics after each step, and leaves them in train mode as Lightning does."""
-
-    def _make(self):
-        super()._make()
-        self.net.insert(1, nn.BatchNorm1d(self.hidden))
-        self.means = []
-
-    def on_train_batch_end(self, *_):
-        self.means.append(self.net[1].running_mean.clone())
-
-
-@pytest.mark.parametrize(("freeze", "moving"), [(None, 18), (0, 0), (1, 6), (2, 12)])
-def test_frozen_batch_norm_uses_its_running_statistics_while_its_parameters_learn(freeze, moving):
-    module = _WithBatchNorm()
-    start, weight = module.net[1].running_mean.clone(), module.net[1].weight.detach().clone()
-    _fit(AnalogTraining(schedule=NoiseSchedule(freeze_batch_norm=freeze)), module=module, epochs=3)
-    means = [start, *module.means]
-    assert len(module.means) == 18
-    moved = [not torch.equal(a, b) for a, b in itertools.pairwise(means)]
-    assert moved == [True] * moving + [False] * (18 - moving)
-    assert not torch.equal(module.net[1].weight, weight)
 
 
 def test_no_hook_is_left_on_the_module_after_a_failure():
