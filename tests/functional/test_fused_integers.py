@@ -170,7 +170,8 @@ def test_layers_multiply_integers_in_training_and_on_a_chip(noise, monkeypatch):
     monkeypatch.setattr(
         fused_integers, "_product", lambda a, b: products.append(len(a)) or multiply(a, b)
     )
-    config = TileConfig().with_values({"weight_noise.type": noise})
+    values = {"weight_noise.type": noise, "input_range.init_batches": 0}
+    config = TileConfig().with_values(values)
     layer = AnalogLinear.from_digital(torch.nn.Linear(20, 7), config)
     x = torch.randn(9, 20)
     layer(x).sum().backward()
@@ -185,7 +186,8 @@ def test_layers_multiply_integers_in_training_and_on_a_chip(noise, monkeypatch):
 def test_inputs_that_no_kernel_reads_take_the_chain_with_all_effects():
     generator = torch.Generator().manual_seed(0)
     weight, x = torch.rand(4, 512, generator=generator), torch.rand(300, 512, generator=generator)
-    wide = {"weight_noise.type": "none", "adc.bound": 500.0, "adc.bits": 16}
+    wide = {"weight_noise.type": "none", "adc.bound": 500.0, "adc.bits": 16,
+            "input_range.init_batches": 0}  # fmt: skip
     outputs = []
     for scale, inputs in ((2.0, x), (2.0, x.double()), (0.0, x)):
         config = TileConfig().with_values({**wide, "ir_drop.scale": scale})

@@ -199,7 +199,8 @@ def test_packed_sequences_equal_each_sequence_by_itself():
 
 
 def test_all_time_steps_share_one_draw_of_weight_noise_and_one_input_product(monkeypatch):
-    layer = AnalogLSTM.from_digital(nn.LSTM(5, 6, num_layers=2), TileConfig())
+    config = TileConfig().with_values({"input_range.init_batches": 0})
+    layer = AnalogLSTM.from_digital(nn.LSTM(5, 6, num_layers=2), config)
     prepared, products = [], []
     prepare, forward = AnalogTile.prepare, AnalogTile.forward
     monkeypatch.setattr(
@@ -224,7 +225,9 @@ def test_weight_noise_of_recurrent_tiles_is_drawn_anew_in_each_pass():
 
 def test_recurrent_input_range_is_set_once_for_each_pass_from_all_steps():
     torch.manual_seed(0)
-    config = QUIET.with_values({"input_range.init_batches": 100, "mapping.max_inputs": 0})
+    config = QUIET.with_values({
+        "input_range.init_rule": "std", "input_range.init_batches": 100, "mapping.max_inputs": 0
+    })  # fmt: skip
     layer = AnalogRNN.from_digital(nn.RNN(5, 6).double(), config)
     tile = layer.analog["weight_hh_l0"].tiles[0]
     for batch in range(1, 3):
