@@ -165,7 +165,7 @@ def year() -> Figure:
             )
         axes.set_xscale("log")
         axes.set_xticks(times, [format_time(time) for time in times])
-        axes.set(title=name, xlabel="time after programming", ylim=(0, 102))
+        axes.set(title=name, xlabel="time after programming")
     panels[0].set_ylabel("accuracy in %")
     panels[0].legend(fontsize="small")
     return figure
