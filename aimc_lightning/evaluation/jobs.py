@@ -3,7 +3,7 @@
 import copy
 import glob
 import itertools
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
@@ -24,7 +24,12 @@ from aimc_lightning.evaluation.harness import Data, run_inside
 from aimc_lightning.evaluation.measure import Sweep, row_seed, run_sweep
 from aimc_lightning.evaluation.options import DriftOptions
 from aimc_lightning.evaluation.rows import DriftRow, RowFile
-from aimc_lightning.evaluation.training_data import evaluation_step, run_batches, training_source
+from aimc_lightning.evaluation.training_data import (
+    evaluated_batches,
+    evaluation_step,
+    run_batches,
+    training_source,
+)
 from aimc_lightning.evaluation.variants import Variant, check_tiles
 from aimc_lightning.integration.digital import digital_layers
 from aimc_lightning.nn.base import analog_layers
@@ -172,7 +177,7 @@ class Evaluation:
         torch.manual_seed(row_seed(job.sweep.seed, -1, 0.0))  # put back at the end of the sweep
         step = evaluation_step(self.trainer, job.module)
         if rule is None:
-            loader = _evaluated(loop) if source is None else source.train_dataloader()
+            loader = evaluated_batches(loop) if source is None else source.train_dataloader()
             calibrate_input_ranges_(self.trainer, job.module, loader, step)
         else:
             batches = self._training_batches(job)
@@ -186,14 +191,6 @@ class Evaluation:
         # A new loader each time: a row must not depend on a generator that others have used.
         loader = training_source(self.data, job.module).train_dataloader()
         return itertools.islice(loader, job.sweep.recalibration_batches)
-
-
-def _evaluated(loop: _EvaluationLoop) -> Iterable[Any]:
-    """Return the first loader of the data that are evaluated; ranges need no labels."""
-    loop.setup_data()
-    loaders: Any = loop._combined_loader
-    first: Iterable[Any] = loaders.flattened[0]
-    return first
 
 
 @contextmanager

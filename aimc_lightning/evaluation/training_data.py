@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer
+from lightning.pytorch.loops import _EvaluationLoop
 from lightning.pytorch.utilities.model_helpers import is_overridden
 from torchmetrics import Metric
 
@@ -15,6 +16,14 @@ def training_source(data: Data, module: LightningModule) -> Any:  # noqa: ANN401
     """Return the data module or module that has a training loader; ``None`` if neither has."""
     source = data if isinstance(data, LightningDataModule) else module
     return source if is_overridden("train_dataloader", source) else None
+
+
+def evaluated_batches(loop: _EvaluationLoop) -> Iterable[Any]:
+    """Return the first loader of the data that a loop evaluates."""
+    loop.setup_data()
+    loaders: Any = loop._combined_loader
+    first: Iterable[Any] = loaders.flattened[0]
+    return first
 
 
 def evaluation_step(trainer: Trainer, module: LightningModule) -> Callable[..., Any]:

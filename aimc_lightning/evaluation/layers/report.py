@@ -26,7 +26,11 @@ from aimc_lightning.evaluation.results import DriftResults
 from aimc_lightning.evaluation.rows import DriftRow, RowFile
 from aimc_lightning.evaluation.runner import make_runner
 from aimc_lightning.evaluation.sweep import checked_chips, derived_chance
-from aimc_lightning.evaluation.training_data import evaluation_step, run_batches
+from aimc_lightning.evaluation.training_data import (
+    evaluated_batches,
+    evaluation_step,
+    run_batches,
+)
 from aimc_lightning.integration.randomness import random_state, set_random_state
 from aimc_lightning.integration.times import parse_time
 from aimc_lightning.nn.base import (
@@ -127,8 +131,7 @@ def _products(
     def work(loop: _EvaluationLoop) -> list[dict[str, Any]]:
         state = random_state()
         with each_rank_alone(trainer, loop), watched_products(module) as found:
-            loop.setup_data()
-            loaders: Any = loop._combined_loader
+            loader = evaluated_batches(loop)
             module.eval()
             try:
                 for chip in range(sweep.chips):
@@ -136,7 +139,7 @@ def _products(
                     seed = row_seed(sweep.seed, chip, sweep.times_s[0])
                     set_time_(module, sweep.times_s[0], seed)
                     torch.manual_seed(seed)
-                    chosen = itertools.islice(loaders.flattened[0], batches)
+                    chosen = itertools.islice(loader, batches)
                     run_batches(trainer, module, chosen, evaluation_step(trainer, module))
             finally:
                 unprogram_(module)
