@@ -136,9 +136,16 @@ class RunFolder:
         self._manifest["sessions"].append(session)
         self._write()
 
+    def add_seconds(self, name: str, seconds: float) -> None:
+        """Count time spent on a stage, finished or not."""
+        spent = self._manifest.setdefault("seconds", {})
+        spent[name] = round(spent.get(name, 0.0) + seconds, 1)
+        self._write()
+
     def finish_stage(self, name: str, result: dict[str, Any]) -> None:
-        """Mark a stage as done, with what is to be known of it later."""
-        self._manifest["stages"][name] = result
+        """Mark a stage as done, with what is to be known of it later and its seconds so far."""
+        seconds = self._manifest.get("seconds", {}).get(name, 0.0)
+        self._manifest["stages"][name] = {**result, "seconds": seconds}
         self._write()
 
     def finish(self) -> None:

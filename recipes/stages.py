@@ -59,8 +59,11 @@ class Experiment:
             "hwa": self._hwa,
         }
         begin = time.monotonic()
-        result = steps[stage]()
-        self.folder.finish_stage(stage, {**result, "seconds": round(time.monotonic() - begin, 1)})
+        try:
+            result = steps[stage]()
+        finally:  # a stage that is stopped goes on in another session
+            self.folder.add_seconds(stage, time.monotonic() - begin)
+        self.folder.finish_stage(stage, result)
 
     def _digital(self) -> dict[str, Any]:
         """Train the digital network, or take weights as they are, and score it on the test set."""

@@ -38,6 +38,27 @@ class PreparedTile(NamedTuple):
     periphery: Periphery
 
 
+def faded(tile: PreparedTile, share: float) -> PreparedTile:
+    """Return a tile of smaller currents, as drift leaves them, with the factor behind the ADC.
+
+    Args:
+        tile: The tile right after programming.
+        share: Of the currents that is left, above 0.
+
+    Example:
+        >>> fresh = PreparedTile(CrossbarWeights(torch.ones(1, 2), 2), torch.ones(1), Periphery())
+        >>> faded(fresh, 0.5).mapping_scale
+        tensor([2.])
+    """
+    weights, periphery = tile.weights, tile.periphery
+    make = crossbar_weights if weights.integers is None else kernels.derived_weights
+    negative = None if weights.negative is None else weights.negative.weight * share
+    return tile._replace(
+        weights=make(weights.weight * share, periphery, negative),
+        mapping_scale=tile.mapping_scale / share,
+    )
+
+
 class _AnalogMVM(torch.autograd.Function):
     """Forward through the crossbar; backward as of an ideal product, converters ignored."""
 

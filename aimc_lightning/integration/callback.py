@@ -42,7 +42,8 @@ class AnalogTraining(Callback):
 
     Args:
         config: Settings of the tiles; ``None`` takes those of ``preset``.
-        preset: Named settings, used without ``config``.
+        preset: Named settings, used without ``config``; ``None`` is ``standard_pcm``; without any
+            argument, a module that is analog already (a checkpoint) keeps its layers as they are.
         include: Layers to convert, by name, glob, class or ``re:`` pattern; ``None`` converts all
             that can be.
         exclude: Layers to leave digital.
@@ -63,7 +64,7 @@ class AnalogTraining(Callback):
     def __init__(
         self,
         config: TileConfig | None = None,
-        preset: str = "standard_pcm",
+        preset: str | None = None,
         include: Sequence[Selector] | None = None,
         exclude: Sequence[Selector] = (),
         layers: Mapping[str, TileConfig | str | None] | None = None,
@@ -93,7 +94,7 @@ class AnalogTraining(Callback):
                 f"AnalogTraining.config is {self.config!r}, but it must be a TileConfig; name a "
                 f"preset with preset={self.config!r}."
             )
-        return self.config if self.config is not None else get_preset(self.preset)
+        return self.config or get_preset(self.preset or "standard_pcm")
 
     @property
     def state_key(self) -> str:
@@ -123,12 +124,12 @@ class AnalogTraining(Callback):
             self._teacher = Teacher(module, self.distillation)
         # Layers that only this worker process has are named as such, not as another selection.
         getattr(module.trainer.strategy.launcher, "check_parameters", _nothing)(module)
+        given = self.config, self.preset, self.include, self.exclude or None, self.layers
+        if analog_layers(module) and given == (None,) * 5:
+            rank_zero_info("The module is analog already: its layers keep their settings.")
+            return
         report = convert_to_analog(
-            module,
-            self.tile_config,
-            include=self.include,
-            exclude=self.exclude,
-            layers=self.layers,
+            module, self.tile_config, include=self.include, exclude=self.exclude, layers=self.layers
         )
         if not report.already:
             rank_zero_info(str(report))

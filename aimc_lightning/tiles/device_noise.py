@@ -1,4 +1,4 @@
-"""Training noise that is the memory device itself: programmed anew, aged, and compensated."""
+"""Training noise that is the memory device itself: programmed anew and aged."""
 
 import functools
 import math
@@ -23,15 +23,18 @@ def device_weight_noise(
     scale: float = 1.0,
     *,
     generator: torch.Generator | None = None,
-) -> Tensor:
+) -> tuple[Tensor, Tensor]:
     r"""Return weights as a freshly programmed and aged chip would hold them.
 
-    .. math:: w' = w + S \, (\alpha \, w_\text{chip}(t) - w)
+    .. math::
+        w' = \frac{w + S \, (\alpha \, w_\text{chip}(t) - w)}{\alpha'}, \quad
+        \alpha' = 1 + S \, (\alpha - 1)
 
     with both devices of each pair, their programming noise, drift exponents and 1/f noise, and
     :math:`\alpha = \overline{|w_\text{chip}(0)|} / \overline{|w_\text{chip}(t)|}` in place of the
-    read-out of global drift compensation. Every device and converter can be trained for in this
-    way, without a training law of its own.
+    read-out of drift compensation. As on a chip, the currents are those of the aged devices and the
+    factor :math:`\alpha'` follows behind the ADC: noise and steps of the ADC grow with it. Every
+    device and converter can be trained for in this way, without a training law of its own.
 
     Args:
         weight: Normalised weights, ``(out, ...)``, dimensionless.
@@ -42,13 +45,14 @@ def device_weight_noise(
         generator: Random numbers; torch's own if ``None``.
 
     Returns:
-        Normalised weights, a new tensor of the same shape.
+        Normalised weights, a new tensor of the same shape, and the factor of each output,
+        ``(out,)``, dimensionless.
 
     Example:
         >>> w = torch.tensor([[0.5, -1.0]])
-        >>> noisy = device_weight_noise(w, ChipConfig(), [1], 3600.0, scale=0.0)
-        >>> bool((noisy == w).all())
-        True
+        >>> noisy, factor = device_weight_noise(w, ChipConfig(), [1], 3600.0, scale=0.0)
+        >>> bool((noisy == w).all()), factor
+        (True, tensor([1.]))
     """
     crossbars = weight.flatten(1).split(out_sizes)
     if _can_fuse(weight, chip):
@@ -57,41 +61,73 @@ def device_weight_noise(
         held = [_compiled(part, chip, t_inference_s) for part in crossbars]
     else:
         held = [_on_a_chip(part, chip, t_inference_s, generator) for part in crossbars]
-    noisy = torch.cat(held).view_as(weight)
-    return noisy if scale == 1 else weight + scale * (noisy - weight)
+    noisy = torch.cat([part for part, _ in held])
+    factor = torch.cat([alpha.expand(len(part), 1) for part, alpha in held])
+    if scale != 1:
+        compensated = torch.lerp(weight.flatten(1), factor * noisy, scale)
+        factor = 1 + scale * (factor - 1)
+        noisy = compensated / factor
+    return noisy.view_as(weight), factor[:, 0]
+
+
+@torch.compiler.assume_constant_result  # tracing it would draw the numbers in each pass
+@functools.cache
+def share_left(chip: ChipConfig, t_inference_s: float) -> float:
+    """Return which share of a tile's currents is left after a time, on average over weights.
+
+    Args:
+        chip: Device and converter.
+        t_inference_s: Seconds after programming.
+
+    Returns:
+        What drift compensation makes up for, above 0; 1 without it, and where the device has no
+        data for the time.
+
+    Example:
+        >>> round(share_left(ChipConfig(), 31_536_000.0), 2)
+        0.51
+    """
+    try:
+        chip.device.check_time(t_inference_s)
+    except ValueError:
+        return 1.0
+    weight = torch.linspace(-1, 1, 4096).view(64, 64)
+    generator = torch.Generator().manual_seed(0)
+    _, factor = device_weight_noise(weight, chip, [64], t_inference_s, generator=generator)
+    return float(1 / factor.mean())
 
 
 def _on_a_chip(
     weight: Tensor, chip: ChipConfig, t_inference_s: float, generator: torch.Generator | None
-) -> Tensor:
-    """Return the weights, ``(out, in)``, that one crossbar holds after a time, compensated."""
+) -> tuple[Tensor, Tensor]:
+    """Return the weights, ``(out, in)``, that one crossbar holds after a time, and the factor."""
     device, converter = chip.device, chip.converter
     targets, factor = converter.to_conductances(weight, device.g_max_us)
     drawn = [device.program_chip(target, generator=generator) for target in targets]
     programmed = converter.to_weights([g for g, _ in drawn], factor, device.g_max_us)
     if t_inference_s == 0:
-        return programmed
+        return programmed, torch.ones_like(programmed[:1, :1])
     reads = [
         device.read(g, nu, target, t_inference_s, generator=generator)
         for (g, nu), target in zip(drawn, targets, strict=True)
     ]
     aged = converter.to_weights(reads, factor, device.g_max_us)
     if chip.compensation == "none":
-        return aged
-    axis = 1 if chip.compensation == "column" else None
+        return aged, torch.ones_like(aged[:1, :1])
+    axis = (1,) if chip.compensation == "column" else (0, 1)
     reference = weight if chip.compensation == "exact" else programmed
-    before, after = (w.abs().mean(axis, keepdim=axis is not None) for w in (reference, aged))
-    return aged * (before / after.clamp(min=1e-8))
+    before, after = (w.abs().mean(axis, keepdim=True) for w in (reference, aged))
+    return aged, before / after.clamp(min=1e-8)
 
 
-def _compiled(weight: Tensor, chip: ChipConfig, t_inference_s: float) -> Tensor:
+def _compiled(weight: Tensor, chip: ChipConfig, t_inference_s: float) -> tuple[Tensor, Tensor]:
     """Return the same from few kernels: on a GPU its hundred operations take most of a step."""
     torch._dynamo.maybe_mark_dynamic(weight, [0, 1])  # compiled once for matrices of all sizes
     return _compile()(weight, chip, t_inference_s, None)
 
 
 @functools.cache
-def _compile() -> Callable[..., Tensor]:
+def _compile() -> Callable[..., tuple[Tensor, Tensor]]:
     return torch.compile(_on_a_chip)
 
 
@@ -111,19 +147,19 @@ def _can_fuse(weight: Tensor, chip: ChipConfig) -> bool:
 
 def _fused(
     weight: Tensor, chip: ChipConfig, t_inference_s: float, generator: torch.Generator | None
-) -> Tensor:
+) -> tuple[Tensor, Tensor]:
     """Return what :func:`_on_a_chip` does."""
     assert isinstance(chip.device, PCMDevice)
     seed = int(torch.randint(0, 2**63 - 1, (), generator=generator))
     numbers = _numbers(chip.device, t_inference_s, float(weight.abs().max()), seed)
     aged, sums = kernels.hold_on_pcm(weight.contiguous(), numbers)
     if t_inference_s == 0 or chip.compensation == "none":
-        return aged
+        return aged, torch.ones(1, 1)
     if chip.compensation == "exact":
         sums[:, 0] = weight.abs().sum(1)
     if chip.compensation != "column":
         sums = sums.sum(0, keepdim=True)
-    return aged.mul_(sums[:, :1] / sums[:, 1:].clamp(min=1e-8))
+    return aged, sums[:, :1] / sums[:, 1:].clamp(min=1e-8)
 
 
 def _numbers(

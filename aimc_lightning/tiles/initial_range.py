@@ -10,8 +10,9 @@ from aimc_lightning.functional.input_range import (
     searched_input_range,
     updated_input_range,
 )
-from aimc_lightning.functional.mvm import analog_mvm
+from aimc_lightning.functional.mvm import analog_mvm, faded
 from aimc_lightning.functional.product import LinearProduct, Product
+from aimc_lightning.tiles.device_noise import share_left
 
 if TYPE_CHECKING:
     from aimc_lightning.tiles.tile import AnalogTile
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
 # Enough to tell neighbouring ranges apart; the mean over batches does the rest.
 _VECTORS = 256
 _IMAGES = 4
+# Large fresh currents are clipped by the ADC, small aged ones drown in its noise: one range serves
+# both. Of the times of a drift evaluation these are the first and the last.
+_AGES_S = (0.0, 31_536_000.0)
 
 
 def next_input_range(
@@ -45,6 +49,8 @@ def least_error_range(
 ) -> tuple[Tensor, Tensor]:
     """Return the same by rule ``mvm_error``: the product of a few inputs is tried.
 
+    The error is the mean of that with fresh currents and with those of a year.
+
     Args:
         tile: See :func:`next_input_range`.
         x: The same.
@@ -57,15 +63,19 @@ def least_error_range(
         few, wide = _few(x, linear), weight.float()
         scale, one = tile.out_scale.float(), torch.ones((), device=x.device)
         ideal = product.forward(few, wide) * product.per_output(scale.expand(len(wide)))
-        prepared = tile.noise_free(weight, integers=linear)
+        fresh = tile.noise_free(weight, integers=linear)
+        shares = {share_left(tile.config.chip, age) for age in _AGES_S}
+        tiles = [fresh if share == 1 else faded(fresh, share) for share in sorted(shares)]
 
         def errors(candidates: Tensor) -> Tensor:
             # A range c is the range 1 for inputs x / c, so one product tries all of them.
             width = candidates.float().view(-1, *(1,) * few.dim())
-            inputs = (few / width).flatten(0, 1)
-            y = analog_mvm(inputs, wide, one, scale, prepared, product)
-            y = y.float().unflatten(0, (len(candidates), -1)) * width
-            return relative_error(y, ideal, -1 if linear else 1 - ideal.dim())
+            inputs, found = (few / width).flatten(0, 1), []
+            for prepared in tiles:
+                y = analog_mvm(inputs, wide, one, scale, prepared, product)
+                y = y.float().unflatten(0, (len(candidates), -1)) * width
+                found.append(relative_error(y, ideal, -1 if linear else 1 - ideal.dim()))
+            return torch.stack(found).mean(0)
 
         return searched_input_range(tile.input_range, batches, few, errors)
 

@@ -105,7 +105,7 @@ class AnalogTile(nn.Module):
         self.register_load_state_dict_post_hook(_restore_initialization_)
         self.noise_scale = 1.0
         self.chip: ProgrammedTile | None = None
-        self._held: Tensor | None = None
+        self._held: tuple[Tensor, Tensor] | None = None
 
     def prepare(
         self, weight: Tensor, *, integers: bool = False, generator: torch.Generator | None = None
@@ -129,7 +129,8 @@ class AnalogTile(nn.Module):
             if weights is None:
                 normalized = wide / scale.view(-1, *(1,) * (weight.dim() - 1))
                 if noisy:
-                    normalized = self._disturbed(normalized, generator)
+                    normalized, factor = self._disturbed(normalized, generator)
+                    scale = scale * factor
                 make = kernels.derived_weights if integers else crossbar_weights
                 weights = make(normalized, self.periphery)
             return PreparedTile(weights, scale, self.periphery)
@@ -170,14 +171,17 @@ class AnalogTile(nn.Module):
             )
         return None
 
-    def _disturbed(self, normalized: Tensor, generator: torch.Generator | None) -> Tensor:
+    def _disturbed(
+        self, normalized: Tensor, generator: torch.Generator | None
+    ) -> tuple[Tensor, Tensor]:
+        """Return weights with training noise, and the factor of each output behind the ADC."""
         noise = self.config.weight_noise
         hold = noise.draw == "step"
         if hold and self._held is not None:
             return self._held
         std = noise.std * self.noise_scale
         if noise.type == "device":
-            disturbed = device_weight_noise(
+            disturbed, factor = device_weight_noise(
                 normalized,
                 self.config.chip,
                 self.out_sizes,
@@ -186,6 +190,7 @@ class AnalogTile(nn.Module):
                 generator=generator,
             )
         else:
+            factor = normalized.new_ones(1)
             disturbed = noisy_weight(
                 normalized,
                 noise.type,
@@ -198,8 +203,8 @@ class AnalogTile(nn.Module):
             )
         disturbed = drop_connect(disturbed, noise.drop_connect, generator=generator)
         if hold:
-            self._held = disturbed
-        return disturbed
+            self._held = disturbed, factor
+        return disturbed, factor
 
     def redraw_noise_(self) -> None:
         """Forget the held training noise; the next forward pass draws anew."""

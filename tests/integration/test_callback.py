@@ -78,6 +78,16 @@ def test_second_fit_with_another_config_is_refused():
         _fit(AnalogTraining(NOISY), module=module)
 
 
+def test_analog_module_keeps_its_settings_unless_others_are_given():
+    module, _ = _fit(AnalogTraining(NOISY, exclude=["net.2"]))
+    layers = dict(analog_layers(module))
+    _fit(AnalogTraining(), module=module)
+    assert dict(analog_layers(module)) == layers
+    assert layers["net.0"].analog.config == NOISY
+    with pytest.raises(ValueError, match="already analog with another config"):
+        _fit(AnalogTraining(preset="standard_pcm"), module=module)
+
+
 def test_nothing_to_convert_is_an_error():
     with pytest.raises(ValueError, match="No layer was converted"):
         _fit(AnalogTraining(exclude=["net.*"]))
@@ -121,7 +131,7 @@ def test_held_noise_lasts_for_the_accumulated_batches_and_not_longer():
 
         def on_before_backward(self, trainer, pl_module, loss):
             tile = next(iter(analog_tiles(pl_module).values()))
-            self.held.append(tile._held)
+            self.held.append(tile._held[0])
 
     spy = Spy(NOISY)
     _fit(spy, accumulate_grad_batches=2)

@@ -22,8 +22,20 @@ def test_resume_of_a_new_folder_starts_the_run(tmp_path):
 def test_finished_stages_are_found_again(tmp_path):
     RunFolder.open(tmp_path / "run", IDENTITY, resume=False).finish_stage("digital", {"score": 1})
     again = RunFolder.open(tmp_path / "run", IDENTITY, resume=True)
-    assert again.stages == {"digital": {"score": 1}}
+    assert again.stages == {"digital": {"score": 1, "seconds": 0.0}}
     assert not again.finished
+
+
+def test_seconds_of_a_stage_are_those_of_all_sessions(tmp_path):
+    folder = RunFolder.open(tmp_path / "run", IDENTITY, resume=False)
+    folder.add_seconds("hwa", 100.0)  # stopped in its middle
+    again = RunFolder.open(tmp_path / "run", IDENTITY, resume=True)
+    again.add_seconds("hwa", 20.04)
+    again.finish_stage("hwa", {"chips": 1})
+    more = RunFolder.open(tmp_path / "run", {**IDENTITY, "chips": 2}, resume=True)
+    more.add_seconds("hwa", 3.0)
+    more.finish_stage("hwa", {"chips": 2})
+    assert more.stages["hwa"]["seconds"] == 123.0
 
 
 def test_other_run_is_refused_and_nothing_written(tmp_path):
@@ -47,7 +59,7 @@ def _measured_on(path, chips):
 def test_finished_run_measures_more_chips_and_keeps_its_rows(tmp_path):
     _measured_on(tmp_path / "run", 2)
     more = RunFolder.open(tmp_path / "run", {**IDENTITY, "chips": 3}, resume=True)
-    assert more.stages == {"digital": {"score": 1}}
+    assert list(more.stages) == ["digital"]
     assert not more.finished
     assert more.identity["chips"] == 3
     assert len(RowFile(tmp_path / "run" / "drift.csv").rows) == 2
