@@ -93,8 +93,8 @@ class InputRangeConfig:
             ``initial``; ``dynamic``: largest magnitude of each vector; ``off``: range 1.
         initial: Range before training, in units of the layer's input, positive.
         init_rule: How it is set: ``mvm_error``: so that the error of the product is smallest,
-            clipping by the ADC included; ``std``: by the spread of the inputs (IBM/aihwkit, with a
-            decay of 0.001).
+            clipping by the ADC included, as mean over fresh currents and those of a year; ``std``:
+            by the spread of the inputs (IBM/aihwkit, with a decay of 0.001).
         init_batches: Training batches from which a learned range is set.
         init_std_alpha: Range in standard deviations of the batch, for ``std``.
         decay: Pull towards a narrower range while few inputs are clipped, not negative.

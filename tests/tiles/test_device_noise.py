@@ -5,9 +5,10 @@ from aimc_lightning.config import TileConfig
 from aimc_lightning.devices.converters import NPair, SinglePair
 from aimc_lightning.devices.hermes import HermesDevice
 from aimc_lightning.devices.pcm import PCMDevice
+from aimc_lightning.devices.reram import ReRamWan2022
 from aimc_lightning.functional import kernels
 from aimc_lightning.tile_config import ChipConfig, WeightNoiseConfig
-from aimc_lightning.tiles.device_noise import device_weight_noise
+from aimc_lightning.tiles.device_noise import device_weight_noise, share_left
 from aimc_lightning.tiles.programmed import ProgrammedTile
 from aimc_lightning.tiles.tile import AnalogTile, build_periphery
 
@@ -56,7 +57,7 @@ def test_compensation_keeps_the_mean_magnitude():
 @pytest.mark.parametrize("scale", [0.5, 1.0])
 def test_factor_acts_behind_the_adc_as_on_an_aged_chip(scale):
     # Drift of one exponent for all: the currents of a year, whatever the weight.
-    law = (0.05, 0.0, 0.05, 0.05)  # mean, slope, least and largest
+    law = (0.0, 0.05, 0.05, 0.05)  # slope, offset, smallest and largest
     device = PCMDevice(
         prog_noise_scale=0.0, drift_spread_scale=0.0, read_noise_scale=0.0, nu_mean_law=law
     )
@@ -70,6 +71,23 @@ def test_factor_acts_behind_the_adc_as_on_an_aged_chip(scale):
     tile = AnalogTile([2], TileConfig(weight_noise=noise, chip=chip))
     prepared, fresh = tile.prepare(weight), tile.eval().prepare(weight)
     torch.testing.assert_close(prepared.mapping_scale, fresh.mapping_scale * expected)
+
+
+@pytest.mark.parametrize("compensation", ["global", "column"])
+def test_share_left_is_what_the_read_out_of_a_chip_makes_up_for(compensation):
+    config = TileConfig().with_values({"chip.compensation": compensation})
+    generator = torch.Generator().manual_seed(0)
+    weight = torch.rand(100, 100, generator=generator) * 2 - 1
+    chip = ProgrammedTile(weight, build_periphery(config), config, [100], generator)
+    chip.set_time_(_YEAR_S, generator)
+    share = share_left(config.chip, _YEAR_S)
+    assert 1 / share == pytest.approx(float(chip.compensation.mean()), rel=0.03)
+    assert share_left(config.chip, 0.0) == 1
+
+
+def test_share_left_is_one_without_compensation_or_data():
+    assert share_left(ChipConfig(compensation="none"), _YEAR_S) == 1
+    assert share_left(ChipConfig(device=ReRamWan2022()), _YEAR_S) == 1
 
 
 def test_scale_multiplies_the_deviation():

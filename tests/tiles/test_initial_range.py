@@ -1,13 +1,17 @@
 """Rule ``mvm_error``: a range with which the whole tile, ADC included, errs least."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor, nn
 
 from aimc_lightning.config import TileConfig
 from aimc_lightning.conversion import convert_to_analog
+from aimc_lightning.devices.pcm import PCMDevice
 from aimc_lightning.functional.product import ConvProduct, LinearProduct, Product
 from aimc_lightning.nn.base import analog_tiles
+from aimc_lightning.tile_config import ChipConfig
 from aimc_lightning.tiles.initial_range import least_error_range
 from aimc_lightning.tiles.tile import AnalogTile
 
@@ -55,6 +59,39 @@ def test_range_errs_hardly_more_than_the_best(x, weight, product):
     size = x.square().mean().sqrt().item()
     best = min(_error(tile, x, weight, product, size * 1.1**k) for k in range(45))
     assert _error(tile, x, weight, product, found) < 1.1 * best + 1e-5
+
+
+def test_range_serves_fresh_and_aged_currents():
+    law = (0.0, 0.05, 0.05, 0.05)  # one drift exponent for all: slope, offset, bounds
+    device = PCMDevice(
+        prog_noise_scale=0.0, drift_spread_scale=0.0, read_noise_scale=0.0, nu_mean_law=law
+    )
+    sizes = _normal(300, 1, seed=2).exp()  # the large ones clip, the small ones drown in noise
+    x, weight = (_normal(300, 200) + 0.5) * sizes, _normal(8, 200, seed=1) + 0.3
+    found, tiles = {}, {}
+    for compensation in ("exact", "none"):  # without any, all times are taken as fresh
+        chip = ChipConfig(device=device, compensation=compensation)
+        tile = tiles[compensation] = AnalogTile([8], replace(SEARCH, chip=chip))
+        torch.manual_seed(0)
+        for _ in range(10):
+            tile.initialize_range_(x, weight, LinearProduct())
+        found[compensation] = tile.input_range.item()
+    tile, generator = tiles["exact"], torch.Generator().manual_seed(0)
+    tile.program_(weight, generator)
+
+    def error(width: float) -> float:
+        """Of a real chip, right after programming and after a year."""
+        errors = []
+        for age in (0.0, 31_536_000.0):
+            tile.chip.set_time_(age, generator)
+            errors.append(_error(tile, x, weight, LinearProduct(), width))
+        return sum(errors)
+
+    size = x.square().mean().sqrt().item()
+    best = min(error(size * 1.1**k) for k in range(45))
+    assert error(found["exact"]) < 1.1 * best
+    assert error(found["none"]) > 1.2 * error(found["exact"])
+    assert found["none"] > found["exact"]  # fresh currents alone clip more
 
 
 def test_tile_whose_outputs_clip_gains_over_the_spread_of_its_inputs():
