@@ -93,8 +93,10 @@ class InputRangeConfig:
             ``initial``; ``dynamic``: largest magnitude of each vector; ``off``: range 1.
         initial: Range before training, in units of the layer's input, positive.
         init_rule: How it is set: ``mvm_error``: so that the error of the product is smallest,
-            clipping by the ADC included, as mean over fresh currents and those of a year; ``std``:
-            by the spread of the inputs (IBM/aihwkit, with a decay of 0.001).
+            clipping by the ADC included; ``std``: by the spread of the inputs (IBM/aihwkit, with a
+            decay of 0.001).
+        init_times_s: Seconds after programming at which ``mvm_error`` looks at the error, whose
+            mean counts. Small aged currents want a narrower range than fresh ones, which clip.
         init_batches: Training batches from which a learned range is set.
         init_std_alpha: Range in standard deviations of the batch, for ``std``.
         decay: Pull towards a narrower range while few inputs are clipped, not negative.
@@ -107,6 +109,7 @@ class InputRangeConfig:
     mode: Literal["learned", "fixed", "dynamic", "off"] = "learned"
     initial: float = 3.0
     init_rule: Literal["mvm_error", "std"] = "mvm_error"
+    init_times_s: tuple[float, ...] = (0.0,)
     init_batches: int = 100
     init_std_alpha: float = 3.0
     decay: float = 0.0
@@ -117,6 +120,13 @@ class InputRangeConfig:
 
     def __post_init__(self) -> None:
         """Check the fields."""
+        times = tuple(float(time) for time in self.init_times_s)
+        object.__setattr__(self, "init_times_s", times)
+        if not times or not all(math.isfinite(time) and time >= 0 for time in times):
+            raise ValueError(
+                "InputRangeConfig.init_times_s must be one or more numbers of seconds from 0, got "
+                f"{self.init_times_s!r}."
+            )
         check_choice(self, "mode", ("learned", "fixed", "dynamic", "off"))
         check_choice(self, "init_rule", ("mvm_error", "std"))
         check_choice(self, "noise_management", get_args(NoiseManagement))

@@ -100,6 +100,8 @@ def test_impossible_bits_are_refused(cls, bits):
     (lambda: WeightNoiseConfig(type="dorefa"), "'dorefa' needs a resolution above 0"),
     (lambda: WeightNoiseConfig(type="discretize_additive"), "needs a resolution above 0"),
     (lambda: WeightNoiseConfig(coefficients=()), r"one or more finite numbers, got \(\)"),
+    (lambda: InputRangeConfig(init_times_s=()), r"one or more numbers of seconds from 0, got \(\)"),
+    (lambda: InputRangeConfig(init_times_s=(0, -1)), "seconds from 0, got"),
     (lambda: WeightNoiseConfig(coefficients=(math.nan,)), "finite numbers, got"),
     (lambda: ClipConfig(type="fixed"), "'fixed' needs a value"),
     (lambda: TileConfig(clip=ClipConfig(type="fixed", value=0.9)),

@@ -55,7 +55,7 @@ def calibrate_input_ranges(
         datamodule: Data module with a training loader; a loader is taken for one of training
             batches; ``None`` takes the module's own.
         method: ``"mvm_error"``: mean over batches of the range with the smallest error of the
-            product, clipping by the ADC included, fresh and after a year. ``"std"``: of
+            product, clipping by the ADC included, at ``input_range.init_times_s``. ``"std"``: of
             ``init_std_alpha`` standard deviations. ``"quantile"``: of a quantile of the magnitudes.
             ``"cached_quantile"``: quantile of the magnitudes of all batches together, of which
             32,768 of each batch are kept. ``"max"``: largest magnitude in all batches.

@@ -20,9 +20,6 @@ if TYPE_CHECKING:
 # Enough to tell neighbouring ranges apart; the mean over batches does the rest.
 _VECTORS = 256
 _IMAGES = 4
-# Large fresh currents are clipped by the ADC, small aged ones drown in its noise: one range serves
-# both. Of the times of a drift evaluation these are the first and the last.
-_AGES_S = (0.0, 31_536_000.0)
 
 
 def next_input_range(
@@ -49,7 +46,8 @@ def least_error_range(
 ) -> tuple[Tensor, Tensor]:
     """Return the same by rule ``mvm_error``: the product of a few inputs is tried.
 
-    The error is the mean of that with fresh currents and with those of a year.
+    Large fresh currents are clipped by the ADC, small aged ones drown in its noise; the error is
+    the mean over the times of ``init_times_s``.
 
     Args:
         tile: See :func:`next_input_range`.
@@ -64,8 +62,9 @@ def least_error_range(
         scale, one = tile.out_scale.float(), torch.ones((), device=x.device)
         ideal = product.forward(few, wide) * product.per_output(scale.expand(len(wide)))
         fresh = tile.noise_free(weight, integers=linear)
-        shares = {share_left(tile.config.chip, age) for age in _AGES_S}
-        tiles = [fresh if share == 1 else faded(fresh, share) for share in sorted(shares)]
+        chip, times = tile.config.chip, tile.config.input_range.init_times_s
+        shares = [share_left(chip, time_s) for time_s in times]
+        tiles = [fresh if share == 1 else faded(fresh, share) for share in shares]
 
         def errors(candidates: Tensor) -> Tensor:
             # A range c is the range 1 for inputs x / c, so one product tries all of them.

@@ -158,7 +158,7 @@ RULES = {
 #: Called inside a rule, or not a function of anything that is learned.
 NONE = {
     "accumulated_noise_growth", "adc_", "add_output_noise_", "auxiliary_dtype", "combined_table",
-    "converter_codes", "crossbar_codes", "crossbar_weights", "dac_codes", "managed_codes",
+    "converter_codes", "crossbar_codes", "crossbar_weights", "dac_codes", "faded", "managed_codes",
     "next_bound_factor",
     "position_weights", "product_dtype", "quantize_uniform", "quantizer_steps", "relative_error",
     "require_time", "searched_input_range", "standard_normal_like", "updated_input_range",

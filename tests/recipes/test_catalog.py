@@ -31,9 +31,8 @@ def _evaluated(settings):
     config = dict(settings.get("config") or {})
     config.pop("weight_noise", None)
     config.pop("clip", None)
-    if set(config.get("input_range", ())) == {"init_batches"}:
-        del config["input_range"]
-    return config, settings.get("include"), settings.get("exclude")
+    ranges = {**config.pop("input_range", {}), "init_batches": None}
+    return config, ranges, settings.get("include"), settings.get("exclude")
 
 
 @pytest.mark.parametrize("name", list_recipes())

@@ -23,6 +23,7 @@ VALUES = {
     "config.chip.device": HermesDevice(),
     "config.chip.converter": NPair(),
     "config.weight_noise.coefficients": (0.5, 0.25),
+    "config.input_range.init_times_s": (0.0, 3600.0),
     "validation.on": "1d",
     "distillation.module": "network",
 }
