@@ -70,6 +70,34 @@ def device_weight_noise(
     return noisy.view_as(weight), factor[:, 0]
 
 
+def with_currents_between(
+    weight: Tensor, factor: Tensor, *, generator: torch.Generator | None = None
+) -> tuple[Tensor, Tensor]:
+    r"""Return aged weights with currents of any time between fresh and aged.
+
+    .. math:: w' = w \, \alpha / \alpha', \quad \alpha' = \alpha^u
+
+    with one u, uniform from 0 to 1, for all weights. Trained with small aged currents alone, a
+    network makes fresh ones so large that the ADC clips.
+
+    Args:
+        weight: Of :func:`device_weight_noise`; changed in place.
+        factor: The same, :math:`\alpha`.
+        generator: Random numbers; torch's own if ``None``.
+
+    Returns:
+        Weights and factors :math:`\alpha'`, whose product is that of the arguments.
+
+    Example:
+        >>> w, factor = with_currents_between(torch.ones(1, 2), torch.tensor([2.0]))
+        >>> bool((w * factor == 2).all()), bool(1 <= factor <= 2)
+        (True, True)
+    """
+    u = torch.rand(1, dtype=factor.dtype, device=factor.device, generator=generator)
+    behind = factor**u
+    return weight.mul_((factor / behind).view(-1, *(1,) * (weight.dim() - 1))), behind
+
+
 @torch.compiler.assume_constant_result  # tracing it would draw the numbers in each pass
 @functools.cache
 def share_left(chip: ChipConfig, t_inference_s: float) -> float:

@@ -15,7 +15,7 @@ from aimc_lightning.functional.mvm import PreparedTile, analog_mvm
 from aimc_lightning.functional.noise import NoiseLaw, drop_connect, noisy_weight
 from aimc_lightning.functional.nonlinearity import calibrated_slope
 from aimc_lightning.functional.product import LinearProduct, Product
-from aimc_lightning.tiles.device_noise import device_weight_noise
+from aimc_lightning.tiles.device_noise import device_weight_noise, with_currents_between
 from aimc_lightning.tiles.initial_range import next_input_range
 from aimc_lightning.tiles.mapping import mapping_scale
 from aimc_lightning.tiles.programmed import ProgrammedTile
@@ -189,6 +189,7 @@ class AnalogTile(nn.Module):
                 std,
                 generator=generator,
             )
+            disturbed, factor = with_currents_between(disturbed, factor, generator=generator)
         else:
             factor = normalized.new_ones(1)
             disturbed = noisy_weight(

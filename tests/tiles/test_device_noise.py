@@ -1,3 +1,5 @@
+import math
+
 import pytest
 import torch
 
@@ -63,14 +65,26 @@ def test_factor_acts_behind_the_adc_as_on_an_aged_chip(scale):
     )
     chip, weight = ChipConfig(device=device), _grid(2)
     noisy, factor = device_weight_noise(weight, chip, [2], _YEAR_S, scale)
-    aged = (1 + _YEAR_S / device.t_0_s) ** -0.05
-    expected = 1 + scale * (1 / aged - 1)
+    expected = 1 + scale * ((1 + _YEAR_S / device.t_0_s) ** 0.05 - 1)
     torch.testing.assert_close(factor, torch.full((2,), expected))
     torch.testing.assert_close(noisy * factor[:, None], weight)
-    noise = WeightNoiseConfig(type="device", std=scale, t_inference_s=_YEAR_S)
-    tile = AnalogTile([2], TileConfig(weight_noise=noise, chip=chip))
-    prepared, fresh = tile.prepare(weight), tile.eval().prepare(weight)
-    torch.testing.assert_close(prepared.mapping_scale, fresh.mapping_scale * expected)
+
+
+def test_training_sees_the_currents_of_all_times_until_then():
+    noise = WeightNoiseConfig(type="device", std=1.0, t_inference_s=_YEAR_S)
+    tile, weight = AnalogTile([64], TileConfig(weight_noise=noise)), torch.ones(64, 64)
+    fresh = float(tile.eval().prepare(weight).mapping_scale[0])
+    tile.train()
+    torch.manual_seed(0)
+    draws = [tile.prepare(weight) for _ in range(400)]
+    factors = [float(draw.mapping_scale[0]) / fresh for draw in draws]
+    _, most = device_weight_noise(weight, ChipConfig(), [64], _YEAR_S)
+    shares = [math.log(factor) / math.log(most[0]) for factor in factors]
+    # Uniform from 0 to 1: the standard error of the mean is 0.0144.
+    assert sum(shares) / 400 == pytest.approx(0.5, abs=5 * 0.0144)
+    assert 0 <= min(shares) < 0.05 < 0.95 < max(shares) < 1.01
+    for draw, factor in zip(draws, factors, strict=True):
+        assert float(draw.weights.weight.mean()) * factor == pytest.approx(1, rel=0.03)
 
 
 @pytest.mark.parametrize("compensation", ["global", "column"])
