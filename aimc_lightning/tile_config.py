@@ -60,8 +60,7 @@ class WeightNoiseConfig:
     Attributes:
         type: Law of the noise, see :func:`~aimc_lightning.functional.noise.noisy_weight`; or
             ``device``: the weights of a freshly programmed chip with the device, converter and
-            compensation of ``TileConfig.chip``, aged to ``t_inference_s``: as on the chip, the
-            factor of the compensation multiplies noise and steps of the ADC, too, see
+            compensation of ``TileConfig.chip``, aged to ``t_inference_s``, see
             :func:`~aimc_lightning.tiles.device_noise.device_weight_noise`.
         std: Standard deviation; for ``pcm`` the multiple of the standard programming noise, for
             ``device`` the multiple of the chip's deviation (1 is the chip as evaluated).

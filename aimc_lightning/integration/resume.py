@@ -278,9 +278,7 @@ def _between_steps(trainer: Trainer, module: LightningModule) -> list[dict[str, 
     held = {name: t._held for name, t in analog_tiles(module).items() if t._held is not None}
     own = {
         "gradients": {name: value.detach().cpu().clone() for name, value in gradients.items()},
-        "held_noise": {
-            name: [part.detach().cpu().clone() for part in parts] for name, parts in held.items()
-        },
+        "held_noise": {name: value.detach().cpu().clone() for name, value in held.items()},
     }
     if trainer.world_size == 1:
         return [own]
@@ -293,6 +291,5 @@ def _restore_between_steps(module: LightningModule, state: dict[str, Any]) -> No
     parameters, tiles = dict(module.named_parameters()), analog_tiles(module)
     for name, gradient in state["gradients"].items():
         parameters[name].grad = gradient.to(parameters[name].device)
-    for name, (noisy_weight, factor) in state["held_noise"].items():
-        device = tiles[name].input_range.device
-        tiles[name]._held = noisy_weight.to(device), factor.to(device)
+    for name, noisy_weight in state["held_noise"].items():
+        tiles[name]._held = noisy_weight.to(tiles[name].input_range.device)

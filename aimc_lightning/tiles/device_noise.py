@@ -1,8 +1,9 @@
-"""Training noise that is the memory device itself: programmed anew and aged."""
+"""Training noise that is the memory device itself: programmed anew, aged, and compensated."""
 
 import functools
 import math
 from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -23,18 +24,15 @@ def device_weight_noise(
     scale: float = 1.0,
     *,
     generator: torch.Generator | None = None,
-) -> tuple[Tensor, Tensor]:
+) -> Tensor:
     r"""Return weights as a freshly programmed and aged chip would hold them.
 
-    .. math::
-        w' = \frac{w + S \, (\alpha \, w_\text{chip}(t) - w)}{\alpha'}, \quad
-        \alpha' = 1 + S \, (\alpha - 1)
+    .. math:: w' = w + S \, (\alpha \, w_\text{chip}(t) - w)
 
     with both devices of each pair, their programming noise, drift exponents and 1/f noise, and
     :math:`\alpha = \overline{|w_\text{chip}(0)|} / \overline{|w_\text{chip}(t)|}` in place of the
-    read-out of drift compensation. As on a chip, the currents are those of the aged devices and the
-    factor :math:`\alpha'` follows behind the ADC: noise and steps of the ADC grow with it. Every
-    device and converter can be trained for in this way, without a training law of its own.
+    read-out of global drift compensation. Every device and converter can be trained for in this
+    way, without a training law of its own.
 
     Args:
         weight: Normalised weights, ``(out, ...)``, dimensionless.
@@ -45,14 +43,13 @@ def device_weight_noise(
         generator: Random numbers; torch's own if ``None``.
 
     Returns:
-        Normalised weights, a new tensor of the same shape, and the factor of each output,
-        ``(out,)``, dimensionless.
+        Normalised weights, a new tensor of the same shape.
 
     Example:
         >>> w = torch.tensor([[0.5, -1.0]])
-        >>> noisy, factor = device_weight_noise(w, ChipConfig(), [1], 3600.0, scale=0.0)
-        >>> bool((noisy == w).all()), factor
-        (True, tensor([1.]))
+        >>> noisy = device_weight_noise(w, ChipConfig(), [1], 3600.0, scale=0.0)
+        >>> bool((noisy == w).all())
+        True
     """
     crossbars = weight.flatten(1).split(out_sizes)
     if _can_fuse(weight, chip):
@@ -61,41 +58,8 @@ def device_weight_noise(
         held = [_compiled(part, chip, t_inference_s) for part in crossbars]
     else:
         held = [_on_a_chip(part, chip, t_inference_s, generator) for part in crossbars]
-    noisy = torch.cat([part for part, _ in held])
-    factor = torch.cat([alpha.expand(len(part), 1) for part, alpha in held])
-    if scale != 1:
-        compensated = torch.lerp(weight.flatten(1), factor * noisy, scale)
-        factor = 1 + scale * (factor - 1)
-        noisy = compensated / factor
-    return noisy.view_as(weight), factor[:, 0]
-
-
-def with_currents_between(
-    weight: Tensor, factor: Tensor, *, generator: torch.Generator | None = None
-) -> tuple[Tensor, Tensor]:
-    r"""Return aged weights with currents of any time between fresh and aged.
-
-    .. math:: w' = w \, \alpha / \alpha', \quad \alpha' = \alpha^u
-
-    with one u, uniform from 0 to 1, for all weights. Trained with small aged currents alone, a
-    network makes fresh ones so large that the ADC clips.
-
-    Args:
-        weight: Of :func:`device_weight_noise`; changed in place.
-        factor: The same, :math:`\alpha`.
-        generator: Random numbers; torch's own if ``None``.
-
-    Returns:
-        Weights and factors :math:`\alpha'`, whose product is that of the arguments.
-
-    Example:
-        >>> w, factor = with_currents_between(torch.ones(1, 2), torch.tensor([2.0]))
-        >>> bool((w * factor == 2).all()), bool(1 <= factor <= 2)
-        (True, True)
-    """
-    u = torch.rand(1, dtype=factor.dtype, device=factor.device, generator=generator)
-    behind = factor**u
-    return weight.mul_((factor / behind).view(-1, *(1,) * (weight.dim() - 1))), behind
+    noisy = torch.cat(held).view_as(weight)
+    return noisy if scale == 1 else weight + scale * (noisy - weight)
 
 
 @torch.compiler.assume_constant_result  # tracing it would draw the numbers in each pass
@@ -113,49 +77,55 @@ def share_left(chip: ChipConfig, t_inference_s: float) -> float:
 
     Example:
         >>> round(share_left(ChipConfig(), 31_536_000.0), 2)
-        0.51
+        0.5
     """
     try:
         chip.device.check_time(t_inference_s)
     except ValueError:
         return 1.0
-    weight = torch.linspace(-1, 1, 4096).view(64, 64)
-    generator = torch.Generator().manual_seed(0)
-    _, factor = device_weight_noise(weight, chip, [64], t_inference_s, generator=generator)
-    return float(1 / factor.mean())
+    if chip.compensation == "none":
+        return 1.0
+    weight, bare = torch.linspace(-1, 1, 4096).view(64, 64), replace(chip, compensation="none")
+    fresh, aged = (
+        device_weight_noise(weight, bare, [64], time_s, generator=torch.Generator().manual_seed(0))
+        .abs()
+        .mean()
+        for time_s in (0.0, t_inference_s)
+    )
+    return float(aged / fresh)
 
 
 def _on_a_chip(
     weight: Tensor, chip: ChipConfig, t_inference_s: float, generator: torch.Generator | None
-) -> tuple[Tensor, Tensor]:
-    """Return the weights, ``(out, in)``, that one crossbar holds after a time, and the factor."""
+) -> Tensor:
+    """Return the weights, ``(out, in)``, that one crossbar holds after a time, compensated."""
     device, converter = chip.device, chip.converter
     targets, factor = converter.to_conductances(weight, device.g_max_us)
     drawn = [device.program_chip(target, generator=generator) for target in targets]
     programmed = converter.to_weights([g for g, _ in drawn], factor, device.g_max_us)
     if t_inference_s == 0:
-        return programmed, torch.ones_like(programmed[:1, :1])
+        return programmed
     reads = [
         device.read(g, nu, target, t_inference_s, generator=generator)
         for (g, nu), target in zip(drawn, targets, strict=True)
     ]
     aged = converter.to_weights(reads, factor, device.g_max_us)
     if chip.compensation == "none":
-        return aged, torch.ones_like(aged[:1, :1])
-    axis = (1,) if chip.compensation == "column" else (0, 1)
+        return aged
+    axis = 1 if chip.compensation == "column" else None
     reference = weight if chip.compensation == "exact" else programmed
-    before, after = (w.abs().mean(axis, keepdim=True) for w in (reference, aged))
-    return aged, before / after.clamp(min=1e-8)
+    before, after = (w.abs().mean(axis, keepdim=axis is not None) for w in (reference, aged))
+    return aged * (before / after.clamp(min=1e-8))
 
 
-def _compiled(weight: Tensor, chip: ChipConfig, t_inference_s: float) -> tuple[Tensor, Tensor]:
+def _compiled(weight: Tensor, chip: ChipConfig, t_inference_s: float) -> Tensor:
     """Return the same from few kernels: on a GPU its hundred operations take most of a step."""
     torch._dynamo.maybe_mark_dynamic(weight, [0, 1])  # compiled once for matrices of all sizes
     return _compile()(weight, chip, t_inference_s, None)
 
 
 @functools.cache
-def _compile() -> Callable[..., tuple[Tensor, Tensor]]:
+def _compile() -> Callable[..., Tensor]:
     return torch.compile(_on_a_chip)
 
 
@@ -175,19 +145,19 @@ def _can_fuse(weight: Tensor, chip: ChipConfig) -> bool:
 
 def _fused(
     weight: Tensor, chip: ChipConfig, t_inference_s: float, generator: torch.Generator | None
-) -> tuple[Tensor, Tensor]:
+) -> Tensor:
     """Return what :func:`_on_a_chip` does."""
     assert isinstance(chip.device, PCMDevice)
     seed = int(torch.randint(0, 2**63 - 1, (), generator=generator))
     numbers = _numbers(chip.device, t_inference_s, float(weight.abs().max()), seed)
     aged, sums = kernels.hold_on_pcm(weight.contiguous(), numbers)
     if t_inference_s == 0 or chip.compensation == "none":
-        return aged, torch.ones(1, 1)
+        return aged
     if chip.compensation == "exact":
         sums[:, 0] = weight.abs().sum(1)
     if chip.compensation != "column":
         sums = sums.sum(0, keepdim=True)
-    return aged, sums[:, :1] / sums[:, 1:].clamp(min=1e-8)
+    return aged.mul_(sums[:, :1] / sums[:, 1:].clamp(min=1e-8))
 
 
 def _numbers(

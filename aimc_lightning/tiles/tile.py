@@ -15,7 +15,7 @@ from aimc_lightning.functional.mvm import PreparedTile, analog_mvm
 from aimc_lightning.functional.noise import NoiseLaw, drop_connect, noisy_weight
 from aimc_lightning.functional.nonlinearity import calibrated_slope
 from aimc_lightning.functional.product import LinearProduct, Product
-from aimc_lightning.tiles.device_noise import device_weight_noise, with_currents_between
+from aimc_lightning.tiles.device_noise import device_weight_noise
 from aimc_lightning.tiles.initial_range import next_input_range
 from aimc_lightning.tiles.mapping import mapping_scale
 from aimc_lightning.tiles.programmed import ProgrammedTile
@@ -105,7 +105,7 @@ class AnalogTile(nn.Module):
         self.register_load_state_dict_post_hook(_restore_initialization_)
         self.noise_scale = 1.0
         self.chip: ProgrammedTile | None = None
-        self._held: tuple[Tensor, Tensor] | None = None
+        self._held: Tensor | None = None
 
     def prepare(
         self, weight: Tensor, *, integers: bool = False, generator: torch.Generator | None = None
@@ -129,8 +129,7 @@ class AnalogTile(nn.Module):
             if weights is None:
                 normalized = wide / scale.view(-1, *(1,) * (weight.dim() - 1))
                 if noisy:
-                    normalized, factor = self._disturbed(normalized, generator)
-                    scale = scale * factor
+                    normalized = self._disturbed(normalized, generator)
                 make = kernels.derived_weights if integers else crossbar_weights
                 weights = make(normalized, self.periphery)
             return PreparedTile(weights, scale, self.periphery)
@@ -171,17 +170,14 @@ class AnalogTile(nn.Module):
             )
         return None
 
-    def _disturbed(
-        self, normalized: Tensor, generator: torch.Generator | None
-    ) -> tuple[Tensor, Tensor]:
-        """Return weights with training noise, and the factor of each output behind the ADC."""
+    def _disturbed(self, normalized: Tensor, generator: torch.Generator | None) -> Tensor:
         noise = self.config.weight_noise
         hold = noise.draw == "step"
         if hold and self._held is not None:
             return self._held
         std = noise.std * self.noise_scale
         if noise.type == "device":
-            disturbed, factor = device_weight_noise(
+            disturbed = device_weight_noise(
                 normalized,
                 self.config.chip,
                 self.out_sizes,
@@ -189,9 +185,7 @@ class AnalogTile(nn.Module):
                 std,
                 generator=generator,
             )
-            disturbed, factor = with_currents_between(disturbed, factor, generator=generator)
         else:
-            factor = normalized.new_ones(1)
             disturbed = noisy_weight(
                 normalized,
                 noise.type,
@@ -204,8 +198,8 @@ class AnalogTile(nn.Module):
             )
         disturbed = drop_connect(disturbed, noise.drop_connect, generator=generator)
         if hold:
-            self._held = disturbed, factor
-        return disturbed, factor
+            self._held = disturbed
+        return disturbed
 
     def redraw_noise_(self) -> None:
         """Forget the held training noise; the next forward pass draws anew."""

@@ -200,7 +200,7 @@ class _OtherNoise(Callback):
     """Compares the held noise of the processes while they train."""
 
     def on_before_backward(self, trainer, pl_module, loss):
-        held = next(iter(analog_tiles(pl_module).values()))._held[0].detach()
+        held = next(iter(analog_tiles(pl_module).values()))._held.detach()
         both = [torch.empty_like(held) for _ in range(trainer.world_size)]
         torch.distributed.all_gather(both, held)
         if torch.equal(*both):

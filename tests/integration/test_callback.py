@@ -131,7 +131,7 @@ def test_held_noise_lasts_for_the_accumulated_batches_and_not_longer():
 
         def on_before_backward(self, trainer, pl_module, loss):
             tile = next(iter(analog_tiles(pl_module).values()))
-            self.held.append(tile._held[0])
+            self.held.append(tile._held)
 
     spy = Spy(NOISY)
     _fit(spy, accumulate_grad_batches=2)
