@@ -13,7 +13,7 @@ from torch import Tensor
 from aimc_lightning.checkpoint import METADATA_KEY, selector_names
 from aimc_lightning.config import TileConfig
 from aimc_lightning.conversion import Selector, convert_to_analog
-from aimc_lightning.integration.checks import check_trainer
+from aimc_lightning.integration.checks import check_trainer, warn_of_evaluation_mode
 from aimc_lightning.integration.configure import cancel_conversion, convert_after_configure_model
 from aimc_lightning.integration.distillation import Distillation, Teacher
 from aimc_lightning.integration.finite import NonFiniteGuard, check_weights
@@ -137,6 +137,7 @@ class AnalogTraining(Callback):
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Prepare the run: random numbers, counters, teacher."""
         check_weights(pl_module)
+        warn_of_evaluation_mode(pl_module)
         self._steps.start()
         if not self._resumed:
             self._steps.last_step = trainer.global_step

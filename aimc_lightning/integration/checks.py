@@ -4,6 +4,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import StochasticWeightAveraging, WeightAveraging
 from lightning.pytorch.strategies import DeepSpeedStrategy, FSDPStrategy, ModelParallelStrategy
 from lightning.pytorch.strategies.launchers import _MultiProcessingLauncher
+from lightning.pytorch.utilities import rank_zero_warn
 
 from aimc_lightning.nn.base import analog_layers
 
@@ -35,6 +36,26 @@ def check_trainer(
             "This strategy starts its processes by fork or spawn: the analog weights would stay in "
             "the workers and the module here would remain digital. Use strategy='aimc_ddp_fork' or "
             "'aimc_ddp_spawn', which convert in time, or convert_to_analog(module, ...) before fit."
+        )
+
+
+def warn_of_evaluation_mode(module: LightningModule) -> None:
+    """Say so if analog layers learn without training noise because nobody called ``train()``.
+
+    Args:
+        module: The analog module at the start of ``fit``. Checkpoints load in evaluation mode, and
+            Lightning leaves the mode of each layer as it is.
+    """
+    quiet = [
+        name
+        for name, layer in analog_layers(module).items()
+        if not layer.training and any(p.requires_grad for p in layer.parameters())
+    ]
+    if quiet:
+        shown = ", ".join(quiet[:3]) + (", ..." if quiet[3:] else "")
+        rank_zero_warn(
+            f"{len(quiet)} analog layers ({shown}) are in evaluation mode: they learn without "
+            "training noise. Call module.train() before fit, unless that is what you want."
         )
 
 

@@ -1,4 +1,5 @@
 import logging
+import warnings
 
 import pytest
 import torch
@@ -86,6 +87,18 @@ def test_analog_module_keeps_its_settings_unless_others_are_given():
     assert layers["net.0"].analog.config == NOISY
     with pytest.raises(ValueError, match="already analog with another config"):
         _fit(AnalogTraining(preset="standard_pcm"), module=module)
+
+
+@pytest.mark.filterwarnings(r"ignore:Found \d+ module\(s\) in eval mode")
+def test_analog_layers_in_evaluation_mode_are_named():
+    module, _ = _fit(AnalogTraining())
+    with pytest.warns(UserWarning, match=r"2 analog layers \(net\.0, net\.2\) are in evaluation"):
+        _fit(AnalogTraining(), module=module.eval())
+    module.requires_grad_(False).net[0].bias.requires_grad_()
+    module.net[0].train()
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message=".*analog layer")
+        _fit(AnalogTraining(), module=module)
 
 
 def test_nothing_to_convert_is_an_error():
