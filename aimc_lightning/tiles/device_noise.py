@@ -62,8 +62,7 @@ def device_weight_noise(
     return noisy if scale == 1 else weight + scale * (noisy - weight)
 
 
-@torch.compiler.assume_constant_result  # tracing it would draw the numbers in each pass
-@functools.cache
+@torch.compiler.assume_constant_result  # a graph takes the number, not how it is found
 def share_left(chip: ChipConfig, t_inference_s: float) -> float:
     """Return which share of a tile's currents is left after a time, on average over weights.
 
@@ -79,6 +78,11 @@ def share_left(chip: ChipConfig, t_inference_s: float) -> float:
         >>> round(share_left(ChipConfig(), 31_536_000.0), 2)
         0.5
     """
+    return _share_left(chip, t_inference_s)
+
+
+@functools.cache
+def _share_left(chip: ChipConfig, t_inference_s: float) -> float:
     try:
         chip.device.check_time(t_inference_s)
     except ValueError:
