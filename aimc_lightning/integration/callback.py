@@ -20,6 +20,7 @@ from aimc_lightning.integration.finite import NonFiniteGuard, check_weights
 from aimc_lightning.integration.module_hooks import install_checkpoint_hooks
 from aimc_lightning.integration.resume import TrainingStream
 from aimc_lightning.integration.schedule import NoiseSchedule
+from aimc_lightning.integration.settings import analog_settings
 from aimc_lightning.integration.steps import StepControl
 from aimc_lightning.integration.validation import Validation, ValidationRunner
 from aimc_lightning.nn.base import analog_layers
@@ -124,8 +125,8 @@ class AnalogTraining(Callback):
             self._teacher = Teacher(module, self.distillation)
         # Layers that only this worker process has are named as such, not as another selection.
         getattr(module.trainer.strategy.launcher, "check_parameters", _nothing)(module)
-        given = self.config, self.preset, self.include, self.exclude or None, self.layers
-        if analog_layers(module) and given == (None,) * 5:
+        given = analog_settings(self.config, self.preset, self.include, self.exclude, self.layers)
+        if analog_layers(module) and not given:
             rank_zero_info("The module is analog already: its layers keep their settings.")
             return
         report = convert_to_analog(

@@ -19,7 +19,8 @@ from torch.optim import Optimizer
 
 from aimc_lightning.config import TileConfig
 from aimc_lightning.conversion import Selector
-from aimc_lightning.integration.launch import ConvertingLauncher, add_callback, analog_settings
+from aimc_lightning.integration.launch import ConvertingLauncher, add_callback
+from aimc_lightning.integration.settings import analog_settings
 from aimc_lightning.integration.sharding import (
     average_gradients_,
     clip_gradient_norm_,

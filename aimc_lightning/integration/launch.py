@@ -1,35 +1,15 @@
 """What the strategies do before Lightning: add the callback, convert before a fork or spawn."""
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.strategies.launchers import _MultiProcessingLauncher
 
-from aimc_lightning.config import TileConfig
-from aimc_lightning.conversion import Selector
 from aimc_lightning.integration.callback import AnalogTraining
 from aimc_lightning.integration.configure import cancel_conversion
-
-
-def analog_settings(
-    config: TileConfig | None,
-    preset: str | None,
-    include: Sequence[Selector] | None,
-    exclude: Sequence[Selector],
-    layers: Mapping[str, TileConfig | str | None] | None,
-) -> dict[str, Any]:
-    """Return those arguments of ``AnalogTraining`` that were given, empty if none was.
-
-    Example:
-        >>> analog_settings(None, None, None, ["head"], None)
-        {'exclude': ['head']}
-    """
-    given = {"config": config, "preset": preset, "include": include, "layers": layers}
-    settings: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
-    return {**settings, "exclude": exclude} if exclude else settings
 
 
 def add_callback(trainer: Trainer, settings: Mapping[str, Any] | None) -> None:

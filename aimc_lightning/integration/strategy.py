@@ -16,11 +16,8 @@ from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy, Stra
 from aimc_lightning.config import TileConfig
 from aimc_lightning.conversion import Selector
 from aimc_lightning.integration.fsdp import AimcFSDPStrategy
-from aimc_lightning.integration.launch import (
-    ConvertingLauncher,
-    add_callback,
-    analog_settings,
-)
+from aimc_lightning.integration.launch import ConvertingLauncher, add_callback
+from aimc_lightning.integration.settings import analog_settings
 
 
 class AimcStrategy(SingleDeviceStrategy):

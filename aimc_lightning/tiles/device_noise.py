@@ -78,7 +78,7 @@ def share_left(chip: ChipConfig, t_inference_s: float) -> float:
         >>> round(share_left(ChipConfig(), 31_536_000.0), 2)
         0.5
     """
-    return _share_left(chip, t_inference_s)
+    return 1.0 if t_inference_s == 0 else _share_left(chip, t_inference_s)
 
 
 @functools.cache
