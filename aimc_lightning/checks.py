@@ -26,6 +26,25 @@ def check_count(owner: object, name: str) -> None:
         )
 
 
+def check_numbers(
+    owner: object, name: str, low: float = -math.inf, what: str = "finite numbers"
+) -> None:
+    """Make a field of a frozen dataclass a tuple of floats; raise ValueError if it cannot be.
+
+    Args:
+        owner: The dataclass.
+        name: Name of the field: any sequence of numbers.
+        low: Smallest number allowed.
+        what: What the field holds, for the message.
+    """
+    values = tuple(float(value) for value in getattr(owner, name))
+    object.__setattr__(owner, name, values)
+    if not values or not all(math.isfinite(value) and value >= low for value in values):
+        raise ValueError(
+            f"{type(owner).__name__}.{name} must be one or more {what}, got {values!r}."
+        )
+
+
 def check_choice(owner: object, name: str, choices: tuple[Any, ...]) -> None:
     """Raise ValueError unless a field is one of the choices."""
     value = getattr(owner, name)

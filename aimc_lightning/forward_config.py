@@ -5,7 +5,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from aimc_lightning.checks import check_choice, check_count, check_range
+from aimc_lightning.checks import check_choice, check_count, check_numbers, check_range
 from aimc_lightning.functional.noise import ReadNoiseType
 from aimc_lightning.functional.quantize import quantizer_steps
 from aimc_lightning.functional.range_management import BoundManagement, NoiseManagement
@@ -120,13 +120,7 @@ class InputRangeConfig:
 
     def __post_init__(self) -> None:
         """Check the fields."""
-        times = tuple(float(time) for time in self.init_times_s)
-        object.__setattr__(self, "init_times_s", times)
-        if not times or not all(math.isfinite(time) and time >= 0 for time in times):
-            raise ValueError(
-                "InputRangeConfig.init_times_s must be one or more numbers of seconds from 0, got "
-                f"{self.init_times_s!r}."
-            )
+        check_numbers(self, "init_times_s", 0, "numbers of seconds from 0")
         check_choice(self, "mode", ("learned", "fixed", "dynamic", "off"))
         check_choice(self, "init_rule", ("mvm_error", "std"))
         check_choice(self, "noise_management", get_args(NoiseManagement))

@@ -1,10 +1,9 @@
 """Settings of mapping, training noise, clipping and chips. ``None`` or zero is off."""
 
-import math
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from aimc_lightning.checks import check_choice, check_count, check_range
+from aimc_lightning.checks import check_choice, check_count, check_numbers, check_range
 from aimc_lightning.devices.base import Device
 from aimc_lightning.devices.converter_base import ConductanceConverter
 from aimc_lightning.devices.converters import ShapedPair, SinglePair
@@ -83,18 +82,13 @@ class WeightNoiseConfig:
 
     def __post_init__(self) -> None:
         """Check the fields."""
-        object.__setattr__(self, "coefficients", tuple(float(c) for c in self.coefficients))
+        check_numbers(self, "coefficients")
         check_choice(self, "type", (*get_args(WeightNoiseType), "device"))
         check_choice(self, "draw", ("forward", "step"))
         check_range(self, "std", 0)
         check_range(self, "drop_connect", 0, 1)
         check_range(self, "resolution", 0)
         check_range(self, "t_inference_s", 0)
-        if not self.coefficients or not all(map(math.isfinite, self.coefficients)):
-            raise ValueError(
-                "WeightNoiseConfig.coefficients must be one or more finite numbers, got "
-                f"{self.coefficients!r}."
-            )
         if self.type.startswith(("discretize", "dorefa")) and self.resolution == 0:
             raise ValueError(
                 f"WeightNoiseConfig.type {self.type!r} needs a resolution above 0, for example "
