@@ -98,6 +98,11 @@ class InputRangeConfig:
         init_times_s: Seconds after programming at which ``mvm_error`` looks at the error, whose
             mean counts. Small aged currents want a narrower range than fresh ones, which clip.
         init_batches: Training batches from which a learned range is set.
+        centred: Whether the mean of each input is subtracted digitally before the DAC; its product
+            with the weights as they should be is added digitally. The crossbar's errors then do
+            not shift the mean of the outputs. Needs ``learned``; recurrent matrices, whose inputs
+            come step by step, stay as they are (zero points: Jacob et al., CVPR 2018; per channel:
+            Wei et al., Outlier Suppression+, EMNLP 2023).
         init_std_alpha: Range in standard deviations of the batch, for ``std``.
         decay: Pull towards a narrower range while few inputs are clipped, not negative.
         min_percentage: Share of inputs inside the range above which ``decay`` acts.
@@ -111,6 +116,7 @@ class InputRangeConfig:
     init_rule: Literal["mvm_error", "std"] = "mvm_error"
     init_times_s: tuple[float, ...] = (0.0,)
     init_batches: int = 100
+    centred: bool = False
     init_std_alpha: float = 3.0
     decay: float = 0.0
     min_percentage: float = 0.95
@@ -131,6 +137,13 @@ class InputRangeConfig:
         check_range(self, "decay", 0)
         check_range(self, "min_percentage", 0, 1)
         check_range(self, "nm_threshold", 0)
+        if self.centred and (self.mode != "learned" or self.per_vector):
+            raise ValueError(
+                "InputRangeConfig.centred learns the mean of the inputs with one range for all; it "
+                f"needs mode 'learned' without management per vector, got mode {self.mode!r}, "
+                f"noise_management {self.noise_management!r} and bound_management "
+                f"{self.bound_management!r}."
+            )
         if self.noise_management == "constant" and self.nm_threshold <= 0:
             raise ValueError(
                 "InputRangeConfig.noise_management 'constant' divides by nm_threshold, which is "

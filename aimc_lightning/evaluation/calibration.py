@@ -47,7 +47,7 @@ def calibrate_input_ranges(
 
     What a range was before does not matter, and later training goes on from the new one. Weights
     and normalisation statistics stay as they are. A tile that no input with a spread reaches keeps
-    its range. If something fails, all do.
+    its range. If something fails, all do. Means of inputs (``input_range.centred``) are set, too.
 
     Args:
         trainer: Any Trainer; its accelerator and precision are used.
@@ -87,14 +87,23 @@ def calibrate_input_ranges(
             batches = itertools.islice(_training_batches(source), max_batches)
             step = evaluation_step(trainer, module)
             set_input_ranges_(trainer, module, batches, step, method, quantile)
-            return [{name: tile.input_range.item() for name, tile in learned_tiles(module).items()}]
+            return [{name: _found(tile) for name, tile in learned_tiles(module).items()}]
 
-    (ranges,) = run_inside(trainer, module, datamodule, work)
+    (found,) = run_inside(trainer, module, datamodule, work)
     for name, tile in learned_tiles(module).items():
-        with torch.no_grad():
-            tile.input_range.fill_(ranges[name])
+        state = {key: torch.tensor(value) for key, value in found[name].items()}
+        tile.load_state_dict(state, strict=False)
         _finish_initialization_(tile)
-    return ranges
+    return {name: state["input_range"] for name, state in found.items()}
+
+
+def _found(tile: AnalogTile) -> dict[str, Any]:
+    """Return range and means of a tile as numbers, which Lightning hands on as they are."""
+    return {
+        name: value.tolist()
+        for name, value in tile.state_dict().items()
+        if name == "input_range" or name.startswith("centring.")
+    }
 
 
 def set_input_ranges_(
@@ -122,6 +131,8 @@ def set_input_ranges_(
     try:
         for tile in tiles:
             tile.initializing = True
+            if tile.centring is not None:
+                tile.centring.restart_()
             tile.initialize_range_ = _Rule(tile, method, quantile)  # type: ignore[method-assign]
         count = _run_analog(trainer, module, batches, step)
     finally:
@@ -206,18 +217,15 @@ def kept_input_ranges(module: nn.Module) -> Iterator[None]:
     Args:
         module: Model with analog layers.
     """
+    tiles = learned_tiles(module).values()
     before = [
-        (tile, tile.input_range.detach().clone(), tile.range_batches.clone(), tile.initializing)
-        for tile in learned_tiles(module).values()
+        (tile, {name: value.clone() for name, value in tile.state_dict().items()}) for tile in tiles
     ]
     try:
         yield
     finally:
-        for tile, known, batches, initializing in before:
-            with torch.no_grad():
-                tile.input_range.copy_(known)
-            tile.range_batches.copy_(batches)
-            tile.initializing = initializing
+        for tile, state in before:
+            tile.load_state_dict(state)
 
 
 @contextmanager

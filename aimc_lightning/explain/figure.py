@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from aimc_lightning.config import TileConfig
 from aimc_lightning.functional.crossbar import crossbar_codes, crossbar_weights, dac_codes
 from aimc_lightning.functional.product import LinearProduct
-from aimc_lightning.tiles.tile import build_periphery
+from aimc_lightning.tiles.periphery import build_periphery
 
 _TIMES_S = (0.0, 1.0, 3600.0, 86400.0, 31536000.0)
 

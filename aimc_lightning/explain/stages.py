@@ -54,7 +54,10 @@ def _input_stages(tile: TileConfig) -> list[Stage]:
         "dynamic": "the largest magnitude of each input vector",
         "off": "inputs are taken in units of the DAC's range",
     }
-    rows = [Stage("input", "input range", ranges.mode, meanings[ranges.mode], _PRESET)]
+    rows = [
+        _centring_stage(ranges.centred),
+        Stage("input", "input range", ranges.mode, meanings[ranges.mode], _PRESET),
+    ]
     if ranges.noise_management != "none" or ranges.bound_management != "none":
         rows.append(
             Stage(
@@ -79,6 +82,16 @@ def _input_stages(tile: TileConfig) -> list[Stage]:
     std = tile.noise.input_std
     rows.append(_optional("input", "input noise", std, f"{100 * std:g} % of the largest input"))
     return rows
+
+
+def _centring_stage(centred: bool) -> Stage:
+    meaning = (
+        "the mean of each input is subtracted digitally, its product with the ideal weights added"
+        if centred
+        else "inputs keep their mean"
+    )
+    source = "zero points: Jacob et al., CVPR 2018"
+    return Stage("input", "centring", "on" if centred else "off", meaning, source)
 
 
 def _crossbar_stages(tile: TileConfig) -> list[Stage]:

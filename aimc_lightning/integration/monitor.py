@@ -109,7 +109,9 @@ class _ProductWatch:
     def _note(self, array: Any, arguments: tuple[Any, ...], output: Tensor) -> None:  # noqa: ANN401
         x, weight, product = arguments[:3]
         clipped, inputs = 0.0, 0
-        for tile, part in zip(array.tiles, array.input_parts(x, product), strict=True):
+        parts = array.input_parts(x, product), array.weight_parts(weight)
+        for tile, part, part_weight in zip(array.tiles, *parts, strict=True):
+            part, _ = tile.centred(part, part_weight, product)
             clipped += float((part.abs() > tile.input_range.abs()).sum())
             inputs += part.numel()
         ideal = product.forward(x.float(), array.effective_weight(weight).float())

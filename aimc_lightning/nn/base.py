@@ -46,7 +46,13 @@ def adopt(layer: nn.Module, cls: type[L]) -> L:
     return adopted
 
 
-def adopt_with_arrays(layer: nn.Module, cls: type, names: list[str], config: TileConfig) -> Any:  # noqa: ANN401 - an instance of cls
+def adopt_with_arrays(
+    layer: nn.Module,
+    cls: type,
+    names: list[str],
+    config: TileConfig,
+    stepwise: Collection[str] = (),
+) -> Any:  # noqa: ANN401 - an instance of cls
     """Return an analog layer with one array of tiles for each of several matrices.
 
     Args:
@@ -54,13 +60,14 @@ def adopt_with_arrays(layer: nn.Module, cls: type, names: list[str], config: Til
         cls: Class of the result; its ``crossbar_weight(name)`` gives a matrix ``(out, in)``.
         names: Names of the arrays.
         config: Settings of the tiles.
+        stepwise: Names of the recurrent ones, whose inputs come step by step and are not centred.
     """
     new: Any = adopt(layer, cls)
     weights = {name: new.crossbar_weight(name) for name in names}
     arrays = {
-        name: TileArray.for_linear(weight.shape[0], weight.shape[1], config).to(
-            weight.device, weight.dtype
-        )
+        name: TileArray.for_linear(
+            weight.shape[0], weight.shape[1], config, centred=name not in stepwise
+        ).to(weight.device, weight.dtype)
         for name, weight in weights.items()
     }
     new.analog = nn.ModuleDict(arrays).train(layer.training)

@@ -9,8 +9,9 @@ from torch import Tensor, nn
 from aimc_lightning.config import TileConfig
 from aimc_lightning.functional.product import ConvProduct, LinearProduct
 from aimc_lightning.nn.base import adopt
-from aimc_lightning.tiles.array import TileArray, added
+from aimc_lightning.tiles.array import TileArray
 from aimc_lightning.tiles.mapping import split_channels, split_sizes
+from aimc_lightning.tiles.periphery import added
 
 Conv = nn.Conv1d | nn.Conv2d | nn.Conv3d
 

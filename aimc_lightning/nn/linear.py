@@ -5,7 +5,8 @@ from torch import Tensor, nn
 from aimc_lightning.config import TileConfig
 from aimc_lightning.functional.product import LinearProduct
 from aimc_lightning.nn.base import adopt
-from aimc_lightning.tiles.array import TileArray, added
+from aimc_lightning.tiles.array import TileArray
+from aimc_lightning.tiles.periphery import added
 
 
 class AnalogLinear(nn.Linear):

@@ -56,7 +56,9 @@ def _suffixes(layer: nn.RNNBase) -> list[str]:
 
 
 def _from_digital(cls: type, layer: nn.RNNBase, config: TileConfig) -> Any:  # noqa: ANN401
-    return adopt_with_arrays(layer, cls, _weight_names(layer), config)
+    names = _weight_names(layer)
+    stepwise = [name for name in names if not name.startswith("weight_ih")]
+    return adopt_with_arrays(layer, cls, names, config, stepwise)
 
 
 def _crossbar_weight(layer: nn.RNNBase, name: str) -> Tensor:

@@ -14,7 +14,7 @@ Cell = nn.LSTMCell | nn.GRUCell | nn.RNNCell
 
 
 def _from_digital(cls: type, layer: Cell, config: TileConfig) -> Any:  # noqa: ANN401
-    return adopt_with_arrays(layer, cls, ["weight_ih", "weight_hh"], config)
+    return adopt_with_arrays(layer, cls, ["weight_ih", "weight_hh"], config, ["weight_hh"])
 
 
 def _crossbar_weight(layer: Cell, name: str) -> Tensor:

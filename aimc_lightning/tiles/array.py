@@ -9,13 +9,8 @@ from aimc_lightning.config import TileConfig
 from aimc_lightning.functional.mvm import PreparedTile
 from aimc_lightning.functional.product import LinearProduct, Product
 from aimc_lightning.tiles.mapping import split_sizes
-from aimc_lightning.tiles.tile import AnalogTile, build_periphery
-
-
-def added(y: Tensor, term: Tensor) -> Tensor:
-    """Return the sum, in the memory of ``y`` where no gradient follows: new memory costs more."""
-    follows = torch.is_grad_enabled() and (y.requires_grad or term.requires_grad)
-    return y + term if follows else y.add_(term)
+from aimc_lightning.tiles.periphery import added, build_periphery
+from aimc_lightning.tiles.tile import AnalogTile
 
 
 class TileArray(nn.Module):
@@ -28,6 +23,7 @@ class TileArray(nn.Module):
         config: Settings of the tiles.
         groups: Groups of a convolution.
         kernel_size: Elements of the kernel, 1 for linear layers.
+        centred: Whether ``input_range.centred`` is heeded; recurrent matrices cannot.
     """
 
     def __init__(
@@ -38,6 +34,7 @@ class TileArray(nn.Module):
         *,
         groups: int = 1,
         kernel_size: int = 1,
+        centred: bool = True,
     ) -> None:
         super().__init__()
         self.config = config
@@ -45,17 +42,22 @@ class TileArray(nn.Module):
         self.groups = groups
         self.kernel_size = kernel_size
         self.out_sizes = split_sizes(out_features, config.mapping.max_outputs)
-        self.tiles = nn.ModuleList(AnalogTile(self.out_sizes, config) for _ in in_sizes)
+        self.tiles = nn.ModuleList(
+            AnalogTile(self.out_sizes, config, size * groups if centred else None)
+            for size in in_sizes
+        )
         #: Whether the array computes exactly what the digital layer does.
         self.is_ideal = config_is_ideal(config)
         #: Shown the inputs of every product, by evaluations that look at single layers.
         self.observer: Callable[[Tensor, Product], None] | None = None
 
     @classmethod
-    def for_linear(cls, out_features: int, in_features: int, config: TileConfig) -> "TileArray":
+    def for_linear(
+        cls, out_features: int, in_features: int, config: TileConfig, *, centred: bool = True
+    ) -> "TileArray":
         """Return the tiles of a linear layer."""
         sizes = split_sizes(in_features, config.mapping.max_inputs)
-        return cls(out_features, sizes, config)
+        return cls(out_features, sizes, config, centred=centred)
 
     @property
     def crossbars(self) -> list[tuple[int, int]]:
@@ -142,14 +144,16 @@ class TileArray(nn.Module):
         """Take other settings; trained ranges, scales and a programmed chip stay as they are.
 
         Raises:
-            ValueError: If the mapping or the mode of the input range differs.
+            ValueError: If the mapping, or mode or centring of the input range differ.
         """
+        ranges, before = config.input_range, self.config.input_range
         if config.mapping != self.config.mapping or (
-            config.input_range.mode != self.config.input_range.mode
+            (ranges.mode, ranges.centred) != (before.mode, before.centred)
         ):
             raise ValueError(
-                "mapping and input_range.mode shape the trained parameters and cannot change on "
-                "a trained array; convert the digital model anew with the other config."
+                "mapping, input_range.mode and input_range.centred shape what is trained; they "
+                "cannot change on a trained array. Convert the digital model anew with the other "
+                "config."
             )
         self.config = config
         self.is_ideal = config_is_ideal(config)

@@ -10,60 +10,16 @@ from aimc_lightning.functional.clipping import (
     clip_weights,
     gaussian_clip_bound,
 )
-from aimc_lightning.functional.crossbar import CrossbarWeights, Periphery, crossbar_weights
+from aimc_lightning.functional.crossbar import CrossbarWeights, crossbar_weights
 from aimc_lightning.functional.mvm import PreparedTile, analog_mvm
 from aimc_lightning.functional.noise import NoiseLaw, drop_connect, noisy_weight
-from aimc_lightning.functional.nonlinearity import calibrated_slope
 from aimc_lightning.functional.product import LinearProduct, Product
+from aimc_lightning.tiles.centring import Centring
 from aimc_lightning.tiles.device_noise import device_weight_noise
 from aimc_lightning.tiles.initial_range import next_input_range
 from aimc_lightning.tiles.mapping import mapping_scale
+from aimc_lightning.tiles.periphery import added, build_periphery
 from aimc_lightning.tiles.programmed import ProgrammedTile
-
-
-def build_periphery(config: TileConfig) -> Periphery:
-    """Return the plain numbers of the signal chain without any spread between columns.
-
-    Example:
-        >>> build_periphery(TileConfig()).dac_steps
-        254
-    """
-    ranges, noise, distortion = config.input_range, config.noise, config.distortion
-    bound = config.adc.bound
-    dynamic = ranges.mode == "dynamic"
-    steepness = None
-    slope: Tensor | float = 1.0
-    calibrated = distortion.r_series > 0 and distortion.slope_calibration > 0
-    if (distortion.out_nonlinearity > 0 or calibrated) and bound is not None:
-        steepness = torch.tensor([distortion.out_nonlinearity / bound])
-        slope = calibrated_slope(
-            steepness, distortion.r_series, distortion.slope_calibration, bound
-        ).item()
-    return Periphery(
-        clip_input=ranges.mode in ("learned", "fixed") or config.dac.bits is not None,
-        dac_steps=config.dac.steps,
-        dac_stochastic=config.dac.stochastic,
-        input_asymmetry=config.dac.asymmetry,
-        input_noise_std=noise.input_std,
-        ir_drop_scale=config.ir_drop.scale,
-        ir_drop_g_ratio=config.ir_drop.g_ratio,
-        r_series=distortion.r_series,
-        v_offset_w_min=distortion.v_offset_w_min,
-        read_noise_type=noise.read_type,
-        read_noise_std=noise.read_std,
-        steepness=steepness,
-        slope=slope,
-        output_noise_std=noise.output_std,
-        output_asymmetry=config.adc.asymmetry,
-        adc_steps=config.adc.steps,
-        adc_stochastic=config.adc.stochastic,
-        out_bound=bound,
-        noise_management="abs_max" if dynamic else ranges.noise_management,
-        nm_threshold=ranges.nm_threshold,
-        bound_management=ranges.bound_management,
-        decay=ranges.decay,
-        min_percentage=ranges.min_percentage,
-    )
 
 
 def _restore_initialization_(tile: "AnalogTile", _: object) -> None:
@@ -83,9 +39,13 @@ class AnalogTile(nn.Module):
     Args:
         out_sizes: Outputs of each crossbar.
         config: Settings of the tile.
+        channels: Features, or channels, of the inputs whose means are subtracted where the
+            settings say so; ``None`` leaves the inputs as they are.
     """
 
-    def __init__(self, out_sizes: list[int], config: TileConfig) -> None:
+    def __init__(
+        self, out_sizes: list[int], config: TileConfig, channels: int | None = None
+    ) -> None:
         super().__init__()
         self.out_sizes = out_sizes
         self.config = config
@@ -100,6 +60,8 @@ class AnalogTile(nn.Module):
         self.out_scale = nn.Parameter(torch.ones(size), requires_grad=learn is not None)
         self.register_buffer("range_batches", torch.tensor(0))
         self.range_batches: Tensor
+        centred = ranges.centred and channels is not None
+        self.centring = Centring(channels or 0) if centred else None
         # Off once enough batches were seen, so that a steady forward pass costs nothing for it.
         self.initializing = ranges.mode == "learned" and ranges.init_batches > 0
         self.register_load_state_dict_post_hook(_restore_initialization_)
@@ -224,14 +186,23 @@ class AnalogTile(nn.Module):
         generator = None if chip is None else chip.generator
         if prepared is None:
             prepared = self.prepare(weight, integers=isinstance(product, LinearProduct))
+        x, constant = self.centred(x, weight, product)
         input_range: Tensor = self.input_range
         if self.training and self.initializing:
             self.initialize_range_(x, weight, product)
             # A copy, since a layer that runs twice changes the range between its backward passes.
             input_range = self.input_range.clone()
-        return analog_mvm(
+        y = analog_mvm(
             x, weight, input_range, self.out_scale, prepared, product, generator=generator
         )
+        return y if constant is None else added(y, constant.to(y.dtype))
+
+    def centred(self, x: Tensor, weight: Tensor, product: Product) -> tuple[Tensor, Tensor | None]:
+        """Return the inputs of the DAC, and what is added digitally; see :class:`.Centring`."""
+        if self.centring is None:
+            return x, None
+        x, constant = self.centring(x, weight, product)
+        return x, constant * product.per_output(self.out_scale)
 
     @torch.no_grad()
     def initialize_range_(self, x: Tensor, weight: Tensor, product: Product) -> None:

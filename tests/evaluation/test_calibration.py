@@ -10,7 +10,7 @@ from aimc_lightning.config import InputRangeConfig, TileConfig
 from aimc_lightning.conversion import convert_to_analog
 from aimc_lightning.evaluation.calibration import calibrate_input_ranges
 from aimc_lightning.nn.base import analog_tiles
-from aimc_lightning.tiles.tile import build_periphery
+from aimc_lightning.tiles.periphery import build_periphery
 from tests.helpers.toy import LIGHTNING_ADVICE, ToyData, toy, trainer
 
 pytestmark = [pytest.mark.filterwarnings(advice) for advice in LIGHTNING_ADVICE]
@@ -102,6 +102,21 @@ def test_ranges_do_not_depend_on_those_before_and_weights_stay(analog):
     assert calibrate_input_ranges(trainer(), analog, ToyData(), seed=1) != first
 
 
+def test_means_of_centred_inputs_are_set_anew():
+    module = toy()
+    convert_to_analog(module, TileConfig().with_values({"input_range.centred": True}))
+    tile = module.net[0].analog.tiles[0]
+    tile.centring.mean.fill_(100.0)
+    tile.centring.batches.fill_(1000)
+    batches, loader = _points()
+    found = calibrate_input_ranges(trainer(), module, loader, "max")
+    mean = torch.stack([x.mean(0) for x in batches]).mean(0)
+    torch.testing.assert_close(tile.centring.mean, mean)
+    # The first batch lies about its own mean, the second about that of both.
+    centred = (batches[0] - batches[0].mean(0)).abs().max(), (batches[1] - mean).abs().max()
+    assert found[FIRST] == pytest.approx(max(centred).item())
+
+
 def test_training_goes_on_from_the_calibrated_range(analog):
     ranges = calibrate_input_ranges(trainer(), analog, ToyData(), "max")
     tile = analog.net[0].analog.tiles[0]
@@ -134,7 +149,10 @@ def test_recurrent_tiles_are_calibrated():
     assert max(x.abs().max().item() for x in batches) in found.values()
 
 
-def test_error_changes_no_range(analog):
+@pytest.mark.parametrize("centred", [False, True])
+def test_error_changes_no_range(centred):
+    analog = toy()
+    convert_to_analog(analog, TileConfig().with_values({"input_range.centred": centred}))
     before = state_fingerprint(analog)
     points = ToyData().points
     bad = DataLoader([points[0], points[1], (torch.zeros(5), points[0][1])], 1)

@@ -11,8 +11,8 @@ from aimc_lightning.devices.pcm import PCMDevice
 from aimc_lightning.forward_config import ADCConfig, DACConfig
 from aimc_lightning.presets import get_preset
 from aimc_lightning.tile_config import ChipConfig, MappingConfig
+from aimc_lightning.tiles.periphery import build_periphery
 from aimc_lightning.tiles.programmed import ProgrammedTile
-from aimc_lightning.tiles.tile import build_periphery
 from tests.golden.compare import Check, Moments, exact, standard_errors
 from tests.golden.vector import UnknownSetting, Vector
 

@@ -20,7 +20,8 @@ from aimc_lightning.functional.noise import WeightNoiseType, drop_connect, noisy
 from aimc_lightning.functional.product import LinearProduct
 from aimc_lightning.functional.quantize import quantize_uniform, quantizer_steps
 from aimc_lightning.presets import get_preset
-from aimc_lightning.tiles.tile import AnalogTile, build_periphery
+from aimc_lightning.tiles.periphery import build_periphery
+from aimc_lightning.tiles.tile import AnalogTile
 from tests.golden.compare import (
     OWN_DRAWS,
     Check,

@@ -5,6 +5,7 @@ import pytest
 import torch
 from lightning.pytorch.loggers import CSVLogger
 
+from aimc_lightning.config import TileConfig
 from aimc_lightning.integration.callback import AnalogTraining
 from aimc_lightning.integration.monitor import AnalogMonitor
 from aimc_lightning.nn.base import analog_tiles
@@ -47,6 +48,15 @@ def test_values_are_those_of_the_batch(tmp_path):
     kurtosis = (centred**4).mean() / (centred**2).mean() ** 2
     assert float(rows[0]["analog/net.0/weight_kurtosis"]) == pytest.approx(kurtosis, rel=1e-4)
     assert 0.001 < float(rows[0]["analog/net.0/mvm_error"]) < 1
+
+
+def test_clipped_inputs_are_those_about_their_mean(tmp_path):
+    config = TileConfig().with_values({"input_range.centred": True})
+    module, rows = _fit(tmp_path, AnalogMonitor(), epochs=1, config=config)
+    tile = analog_tiles(module)["net.0.analog.tiles.0"]
+    x = next(iter(ToyData().val_dataloader()))[0] - tile.centring.mean
+    expected = (x.abs() > tile.input_range).float().mean().item()
+    assert float(rows[0]["analog/net.0/clipped_inputs"]) == pytest.approx(expected)
 
 
 def test_training_is_watched_every_n_steps(tmp_path):

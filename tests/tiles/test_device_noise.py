@@ -9,8 +9,9 @@ from aimc_lightning.devices.reram import ReRamWan2022
 from aimc_lightning.functional import kernels
 from aimc_lightning.tile_config import ChipConfig, WeightNoiseConfig
 from aimc_lightning.tiles.device_noise import device_weight_noise, share_left
+from aimc_lightning.tiles.periphery import build_periphery
 from aimc_lightning.tiles.programmed import ProgrammedTile
-from aimc_lightning.tiles.tile import AnalogTile, build_periphery
+from aimc_lightning.tiles.tile import AnalogTile
 
 _YEAR_S = 31_536_000.0
 

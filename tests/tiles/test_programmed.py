@@ -15,8 +15,8 @@ from aimc_lightning.nn.base import program_, set_time_, unprogram_
 from aimc_lightning.nn.linear import AnalogLinear
 from aimc_lightning.presets import get_preset
 from aimc_lightning.tiles import programmed
+from aimc_lightning.tiles.periphery import build_periphery
 from aimc_lightning.tiles.programmed import ProgrammedTile
-from aimc_lightning.tiles.tile import build_periphery
 
 HOUR, DAY, YEAR = 3600.0, 86_400.0, 31_536_000.0
 QUIET = {"noise.output_std": 0.0, "noise.read_std": 0.0}

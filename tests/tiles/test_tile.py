@@ -12,7 +12,8 @@ from aimc_lightning.config import TileConfig
 from aimc_lightning.functional.product import LinearProduct
 from aimc_lightning.presets import get_preset
 from aimc_lightning.tile_config import ClipConfig, WeightNoiseConfig
-from aimc_lightning.tiles.tile import AnalogTile, build_periphery
+from aimc_lightning.tiles.periphery import build_periphery
+from aimc_lightning.tiles.tile import AnalogTile
 from tests.helpers import reference_mvm as reference
 
 FIVE = TileConfig().with_values({

@@ -126,7 +126,9 @@ class _Observer:
             y = tile(part, part_weight, product, prepared).float()
             total += y
             if not array.config.input_range.per_vector:
-                self._note_converters(tile, part.float(), y, product, prepared.mapping_scale)
+                part, constant = tile.centred(part.float(), part_weight, product)
+                y = y if constant is None else y - constant
+                self._note_converters(tile, part, y, product, prepared.mapping_scale)
         sums.signal += float(ideal.double().square().sum())
         sums.error += float((total - ideal).double().square().sum())
 

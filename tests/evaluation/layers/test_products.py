@@ -44,6 +44,24 @@ def test_error_and_clipped_share_of_a_linear_layer_are_those_computed_by_hand():
     assert found.dac_use == pytest.approx(x.clamp(-1, 1).square().mean().sqrt().item(), rel=1e-5)
 
 
+def test_converters_see_centred_inputs_and_outputs():
+    x, mean = torch.randn(50, 6, generator=torch.Generator().manual_seed(0)), torch.arange(6.0)
+    shares = []
+    for centred in (False, True):
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Linear(6, 4))
+        convert_to_analog(model, _quiet(**{"input_range.centred": centred, "adc.bound": 0.5}))
+        with torch.no_grad():
+            model[0].analog.tiles[0].input_range.fill_(1.0)
+        if centred:
+            model[0].analog.tiles[0].centring.mean.copy_(mean)
+        found = _statistics(model, x + mean if centred else x)["0"]
+        shares.append((found.clipped_input_share, found.dac_use, found.clipped_output_share,
+                       found.adc_use))  # fmt: skip
+    assert shares[1] == pytest.approx(shares[0], rel=1e-4)
+    assert 0 < shares[0][2] < 1
+
+
 def test_use_of_the_adc_is_that_of_its_codes():
     model = nn.Sequential(nn.Linear(4, 1, bias=False))
     convert_to_analog(model, _quiet(**{"adc.bound": 2.0}))
