@@ -1,5 +1,6 @@
 """The tests of the GPU kernels, interpreted where there is no GPU."""
 
+import json
 import os
 import subprocess
 import sys
@@ -22,3 +23,17 @@ def test_kernels_pass_their_tests_under_the_interpreter():
     assert result.returncode == 0, result.stdout[-3000:]
     assert " passed" in result.stdout
     assert "skipped" not in result.stdout
+
+
+def test_one_kernel_for_a_whole_layer_agrees_with_the_readable_chain():
+    pytest.importorskip("triton")
+    command = [sys.executable, "benchmarks/one_kernel.py", "check"]
+    environment = {**os.environ}
+    if not torch.cuda.is_available():
+        environment["TRITON_INTERPRET"] = "1"
+    result = subprocess.run(
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True
+    )
+    found = json.loads(result.stdout.splitlines()[-1])
+    assert found["quiet"] < 0.05  # of the output noise of one tile
+    assert found["noise"] == pytest.approx(1, abs=0.03)
