@@ -27,6 +27,7 @@ class StepControl:
         self._position: int | None = None
         self._frozen_ranges: dict[str, Tensor] = {}
         self._initializing: list[AnalogTile] = []
+        self._centred: list[AnalogTile] = []
 
     def start(self) -> None:
         """Forget the previous run, so that the schedule is applied anew."""
@@ -38,7 +39,10 @@ class StepControl:
 
         Steps count, not batches: with accumulated gradients most batches change no weight.
         """
-        _average_input_ranges_(self._initializing)
+        _average_over_processes_(
+            [tile.input_range for tile in self._initializing]
+            + [tile.centring.mean for tile in self._centred if tile.centring is not None]
+        )
         if trainer.global_step <= self.last_step:
             return
         self.last_step = trainer.global_step
@@ -52,7 +56,9 @@ class StepControl:
 
     def before_batch(self, trainer: Trainer, module: LightningModule) -> None:
         """Set the noise of the running epoch or step, and freeze ranges when it is time."""
-        self._initializing = [t for t in analog_tiles(module).values() if t.initializing]
+        tiles = analog_tiles(module).values()
+        self._initializing = [tile for tile in tiles if tile.initializing]
+        self._centred = [tile for tile in tiles if tile.centring is not None]
         by_epoch = self.schedule.unit == "epoch"
         position = trainer.current_epoch if by_epoch else trainer.global_step
         if position == self._position:
@@ -69,17 +75,18 @@ class StepControl:
             }
 
 
-def _average_input_ranges_(tiles: list[AnalogTile]) -> None:
-    """Make ranges that each process has set from its own batch the same on all of them.
+@torch.no_grad()
+def _average_over_processes_(tensors: list[Tensor]) -> None:
+    """Make ranges and means that each process has set from its own batch the same on all of them.
 
     DDP keeps parameters equal only by equal gradients; these were written directly.
     """
     distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
-    if not tiles or not distributed or torch.distributed.get_world_size() == 1:
+    if not tensors or not distributed or torch.distributed.get_world_size() == 1:
         return
-    with torch.no_grad():
-        ranges = torch.stack([tile.input_range for tile in tiles])
-        torch.distributed.all_reduce(ranges)
-        ranges /= torch.distributed.get_world_size()
-        for tile, value in zip(tiles, ranges, strict=True):
-            tile.input_range.copy_(value)
+    together = torch.cat([tensor.detach().flatten() for tensor in tensors])
+    torch.distributed.all_reduce(together)
+    together /= torch.distributed.get_world_size()
+    parts = together.split([tensor.numel() for tensor in tensors])
+    for tensor, part in zip(tensors, parts, strict=True):
+        tensor.copy_(part.view_as(tensor))

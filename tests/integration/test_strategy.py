@@ -271,12 +271,14 @@ class _InOrder(Toy):
 @pytest.mark.parametrize(
     "kind", [AimcDDPStrategy, pytest.param(AimcFSDPStrategy, marks=NEEDS_FSDP)]
 )
-@pytest.mark.parametrize("clip_norm", [None, 0.3])
-def test_two_processes_follow_one_process_with_the_same_global_batch(kind, clip_norm):
+@pytest.mark.parametrize(("clip_norm", "centred"), [(None, False), (0.3, False), (None, True)])
+def test_two_processes_follow_one_process_with_the_same_global_batch(kind, clip_norm, centred):
     # Sums over a batch are added in another order, so losses and weights may differ by float32
     # rounding, 1e-4 at most.
-    ends = []
-    for strategy, devices in ((AimcStrategy(QUIET), 1), (kind(QUIET, start_method="fork"), 2)):
+    ends, config = [], QUIET
+    if centred:  # each process clips about means of its own, until they are averaged
+        config = QUIET.with_values({"input_range.centred": True, "input_range.initial": 20.0})
+    for strategy, devices in ((AimcStrategy(config), 1), (kind(config, start_method="fork"), 2)):
         with torch.random.fork_rng():
             torch.manual_seed(0)
             module = _InOrder(devices)
@@ -295,5 +297,7 @@ def test_two_processes_follow_one_process_with_the_same_global_batch(kind, clip_
     ranges = [value for name, value in ends[0].items() if name.endswith("input_range")]
     assert len(ranges) == 2
     assert all(value != 1.0 for value in ranges)
+    means = [value for name, value in ends[0].items() if name.endswith("centring.mean")]
+    assert [bool(mean.any()) for mean in means] == [True, True] * centred
     for name, value in ends[0].items():
         torch.testing.assert_close(ends[1][name], value, rtol=0, atol=1e-4, msg=name)
