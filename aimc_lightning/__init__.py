@@ -9,6 +9,9 @@ from aimc_lightning.conversion import ConversionReport as ConversionReport
 from aimc_lightning.conversion import convert_to_analog as convert_to_analog
 from aimc_lightning.conversion import convert_to_digital as convert_to_digital
 from aimc_lightning.evaluation.calibration import calibrate_input_ranges as calibrate_input_ranges
+from aimc_lightning.evaluation.calibration_callback import (
+    CalibrateInputRanges as CalibrateInputRanges,
+)
 from aimc_lightning.evaluation.callback import DriftEvaluation as DriftEvaluation
 from aimc_lightning.evaluation.layers.assign import assign_digital as assign_digital
 from aimc_lightning.evaluation.layers.report import layer_report as layer_report

@@ -20,7 +20,7 @@ from aimc_lightning.evaluation.training_data import (
 )
 from aimc_lightning.functional.input_range import updated_input_range
 from aimc_lightning.functional.product import Product
-from aimc_lightning.integration.randomness import random_state, set_random_state
+from aimc_lightning.integration.randomness import kept_random_state
 from aimc_lightning.nn.base import analog_layers, analog_tiles, set_noise_scale_
 from aimc_lightning.tiles.initial_range import least_error_range
 from aimc_lightning.tiles.tile import AnalogTile
@@ -82,7 +82,7 @@ def calibrate_input_ranges(
         )
 
     def work(loop: _EvaluationLoop) -> list[dict[str, Any]]:
-        with each_rank_alone(trainer, loop), _kept_random_state(), kept_input_ranges(module):
+        with each_rank_alone(trainer, loop), kept_random_state(), kept_input_ranges(module):
             torch.manual_seed(seed)
             batches = itertools.islice(_training_batches(source), max_batches)
             step = evaluation_step(trainer, module)
@@ -190,13 +190,18 @@ class _Rule:
         return (known * batches + found) / (batches + 1), batches + 1
 
 
-def _check(module: LightningModule, method: str, quantile: float, max_batches: int) -> None:
+def check_calibration(method: str, max_batches: int) -> None:
+    """Raise ``ValueError`` for an unknown method, or a number of batches below 1."""
     if method not in get_args(Method):
         raise ValueError(f"method is {method!r}; it must be one of {', '.join(get_args(Method))}.")
-    if not 0 < quantile <= 1:
-        raise ValueError(f"quantile is {quantile}; it must be above 0 and at most 1.")
     if isinstance(max_batches, bool) or not isinstance(max_batches, int) or max_batches < 1:
         raise ValueError(f"max_batches is {max_batches!r}; it must be a whole number from 1 up.")
+
+
+def _check(module: LightningModule, method: str, quantile: float, max_batches: int) -> None:
+    check_calibration(method, max_batches)
+    if not 0 < quantile <= 1:
+        raise ValueError(f"quantile is {quantile}; it must be above 0 and at most 1.")
     if not learned_tiles(module):
         raise ValueError(
             f"{type(module).__name__} has no analog layer with input_range.mode 'learned', so "
@@ -226,15 +231,6 @@ def kept_input_ranges(module: nn.Module) -> Iterator[None]:
     finally:
         for tile, state in before:
             tile.load_state_dict(state)
-
-
-@contextmanager
-def _kept_random_state() -> Iterator[None]:
-    state = random_state()
-    try:
-        yield
-    finally:
-        set_random_state(state)
 
 
 def _is_loader(data: Data) -> bool:

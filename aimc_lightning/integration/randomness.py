@@ -2,6 +2,8 @@
 
 import hashlib
 import random
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -81,3 +83,13 @@ def gather_random_states(state: dict[str, Any]) -> list[dict[str, Any]]:
     states: list[Any] = [None] * torch.distributed.get_world_size()
     torch.distributed.all_gather_object(states, state)
     return states
+
+
+@contextmanager
+def kept_random_state() -> Iterator[None]:
+    """Put the global random generators back afterwards."""
+    state = random_state()
+    try:
+        yield
+    finally:
+        set_random_state(state)

@@ -39,7 +39,7 @@ class StepControl:
 
         Steps count, not batches: with accumulated gradients most batches change no weight.
         """
-        _average_over_processes_(
+        average_over_processes_(
             [tile.input_range for tile in self._initializing]
             + [tile.centring.mean for tile in self._centred if tile.centring is not None]
         )
@@ -76,10 +76,13 @@ class StepControl:
 
 
 @torch.no_grad()
-def _average_over_processes_(tensors: list[Tensor]) -> None:
+def average_over_processes_(tensors: list[Tensor]) -> None:
     """Make ranges and means that each process has set from its own batch the same on all of them.
 
     DDP keeps parameters equal only by equal gradients; these were written directly.
+
+    Args:
+        tensors: Of one type and device; overwritten.
     """
     distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
     if not tensors or not distributed or torch.distributed.get_world_size() == 1:
