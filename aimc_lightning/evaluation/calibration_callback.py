@@ -68,8 +68,8 @@ class CalibrateInputRanges(Callback):
             if is_overridden(name, module):
                 return getattr(module, name)
         raise ValueError(
-            f"CalibrateInputRanges runs validation_step or test_step, and {type(module).__name__} "
-            "has neither; define one."
+            f"{type(module).__name__} has no validation_step and no test_step, of which "
+            "CalibrateInputRanges needs one to run training batches; define it."
         )
 
     def _calibrate(self, trainer: Trainer, module: LightningModule) -> None:

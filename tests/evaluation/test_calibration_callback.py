@@ -2,7 +2,9 @@
 
 import pytest
 import torch
+from lightning.pytorch import LightningModule
 from lightning.pytorch.callbacks import ModelCheckpoint
+from torch import nn
 
 from aimc_lightning.config import TileConfig
 from aimc_lightning.evaluation.calibration_callback import CalibrateInputRanges
@@ -90,4 +92,22 @@ def test_digital_module_is_refused_before_training():
     run = trainer(CalibrateInputRanges(), epochs=1)
     with pytest.raises(ValueError, match="Put AnalogTraining before it"):
         run.fit(toy(), ToyData())
+    assert run.global_step == 0
+
+
+def test_module_without_an_evaluation_step_is_refused_before_training():
+    class OnlyTrained(LightningModule):
+        def __init__(self):
+            super().__init__()
+            self.layer = nn.Linear(4, 3)
+
+        def training_step(self, batch, batch_idx):
+            return nn.functional.cross_entropy(self.layer(batch[0]), batch[1])
+
+        def configure_optimizers(self):
+            return torch.optim.SGD(self.parameters(), lr=0.1)
+
+    run = trainer(AnalogTraining(), CalibrateInputRanges(), epochs=1)
+    with pytest.raises(ValueError, match="no validation_step and no test_step"):
+        run.fit(OnlyTrained(), ToyData().train_dataloader())
     assert run.global_step == 0
