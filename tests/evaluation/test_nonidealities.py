@@ -82,7 +82,7 @@ def test_config_is_put_back_after_an_error():
     convert_to_analog(module)
     values = {"input_range.mode": "fixed"}
     with (
-        pytest.raises(ValueError, match="convert the digital model anew"),
+        pytest.raises(ValueError, match="Convert the digital model anew"),
         changed_config(module, lambda c: c.with_values(values)),
     ):
         pass
