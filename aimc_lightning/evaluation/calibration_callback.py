@@ -26,8 +26,9 @@ class CalibrateInputRanges(Callback):
 
     Training moves a range by the inputs that it clips and knows nothing of the small currents of an
     aged chip, whose outputs drown in the noise of the ADC. The search of ``"mvm_error"`` does, if
-    ``input_range.init_times_s`` names such an age. Checkpoints that are saved afterwards have the
-    new ranges, the last one of ``ModelCheckpoint`` as well.
+    ``input_range.init_times_s`` names such an age. The files of ``ModelCheckpoint`` are written
+    before, with the ranges of training; save the new ones by ``trainer.save_checkpoint`` after
+    ``fit``.
 
     Args:
         method: See :func:`~aimc_lightning.evaluation.calibration.calibrate_input_ranges`.
@@ -79,9 +80,8 @@ class CalibrateInputRanges(Callback):
             batches = itertools.islice(loader, self.max_batches)
             set_input_ranges_(trainer, module, batches, self._step(module), self.method)
         tiles = learned_tiles(module).values()
-        average_over_processes_([tile.input_range for tile in tiles])
         means = [tile.centring.mean for tile in tiles if tile.centring is not None]
-        average_over_processes_(means)
+        average_over_processes_([tile.input_range for tile in tiles] + means)
         self._done = True
         rank_zero_info(
             f"CalibrateInputRanges: input ranges of {len(tiles)} tiles set anew by {self.method!r}."

@@ -23,7 +23,7 @@ from lightning.pytorch.utilities.model_helpers import is_overridden
 
 from aimc_lightning.evaluation.ranks import check_whole_data
 from aimc_lightning.integration.callback import AnalogTraining
-from aimc_lightning.integration.randomness import random_state, set_random_state
+from aimc_lightning.integration.randomness import kept_random_state
 
 #: What a Trainer takes as data: a data module, one or several loaders, or nothing.
 Data = LightningDataModule | Iterable[Any] | None
@@ -51,7 +51,6 @@ def measured_passes(trainer: Trainer, loop: _EvaluationLoop) -> Iterator[Pass]:
         ValueError: By the function, if the loop had no batch.
     """
     connector = trainer._logger_connector
-    state = random_state()
     run = type(loop).run  # not the instance's, which may be a harness
 
     def run_once(seed: int) -> dict[str, float]:
@@ -74,13 +73,12 @@ def measured_passes(trainer: Trainer, loop: _EvaluationLoop) -> Iterator[Pass]:
     verbose, loop.verbose = loop.verbose, False
     vars(connector)["log_eval_end_metrics"] = _nothing
     try:
-        with quiet_callbacks(trainer):
+        with quiet_callbacks(trainer), kept_random_state():
             yield run_once
     finally:
         loop.verbose = verbose
         vars(loop).pop("setup_data", None)
         vars(connector).pop("log_eval_end_metrics", None)
-        set_random_state(state)
 
 
 @contextmanager

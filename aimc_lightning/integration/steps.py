@@ -11,6 +11,7 @@ from aimc_lightning.nn.base import (
     redraw_weight_noise_,
     set_noise_scale_,
 )
+from aimc_lightning.tiles.centring import Centring
 from aimc_lightning.tiles.tile import AnalogTile
 
 
@@ -27,7 +28,7 @@ class StepControl:
         self._position: int | None = None
         self._frozen_ranges: dict[str, Tensor] = {}
         self._initializing: list[AnalogTile] = []
-        self._centred: list[AnalogTile] = []
+        self._centrings: list[Centring] = []
 
     def start(self) -> None:
         """Forget the previous run, so that the schedule is applied anew."""
@@ -41,7 +42,7 @@ class StepControl:
         """
         average_over_processes_(
             [tile.input_range for tile in self._initializing]
-            + [tile.centring.mean for tile in self._centred if tile.centring is not None]
+            + [centring.mean for centring in self._centrings]
         )
         if trainer.global_step <= self.last_step:
             return
@@ -58,7 +59,7 @@ class StepControl:
         """Set the noise of the running epoch or step, and freeze ranges when it is time."""
         tiles = analog_tiles(module).values()
         self._initializing = [tile for tile in tiles if tile.initializing]
-        self._centred = [tile for tile in tiles if tile.centring is not None]
+        self._centrings = [tile.centring for tile in tiles if tile.centring is not None]
         by_epoch = self.schedule.unit == "epoch"
         position = trainer.current_epoch if by_epoch else trainer.global_step
         if position == self._position:

@@ -2,15 +2,14 @@
 
 import pytest
 import torch
-from lightning.pytorch import LightningModule
+from lightning.pytorch import Callback
 from lightning.pytorch.callbacks import ModelCheckpoint
-from torch import nn
 
 from aimc_lightning.config import TileConfig
 from aimc_lightning.evaluation.calibration_callback import CalibrateInputRanges
 from aimc_lightning.integration.callback import AnalogTraining
 from aimc_lightning.nn.base import analog_tiles
-from tests.helpers.toy import LIGHTNING_ADVICE, ToyData, toy, trainer
+from tests.helpers.toy import LIGHTNING_ADVICE, OnlyTrained, ToyData, toy, trainer
 
 pytestmark = [pytest.mark.filterwarnings(advice) for advice in LIGHTNING_ADVICE]
 
@@ -43,12 +42,18 @@ def test_ranges_are_set_from_training_batches_and_weights_stay():
             assert torch.equal(found.state_dict()[name], value), name
 
 
-def test_last_checkpoint_has_them(tmp_path):
+def test_checkpoint_that_is_saved_after_fit_has_them_and_earlier_ones_do_not(tmp_path):
     saving = ModelCheckpoint(tmp_path, save_last=True)
-    found, run = _fit(saving, CalibrateInputRanges("max", max_batches=1000))
+    found, run = _fit(
+        saving, CalibrateInputRanges("max", max_batches=1000), enable_checkpointing=True
+    )
     run.save_checkpoint(tmp_path / "after.ckpt")
-    state = torch.load(tmp_path / "after.ckpt", weights_only=True)["state_dict"]
-    assert state["net.0.analog.tiles.0.input_range"] == _first(found).input_range
+    last, after = (
+        torch.load(tmp_path / f"{name}.ckpt", weights_only=True)["state_dict"]
+        for name in ("last", "after")
+    )
+    assert after["net.0.analog.tiles.0.input_range"] == _first(found).input_range
+    assert last["net.0.analog.tiles.0.input_range"] != _first(found).input_range
 
 
 def test_run_that_is_resumed_at_its_end_sets_them_too(tmp_path):
@@ -67,10 +72,21 @@ def test_means_of_centred_inputs_are_set_anew():
     assert int(_first(found).centring.batches) == len(batches)
 
 
+class _Agreement(Callback):
+    """Compares the ranges of two processes after those before it have set them."""
+
+    def on_fit_end(self, trainer, pl_module):
+        mine = torch.stack([tile.input_range.detach() for tile in analog_tiles(pl_module).values()])
+        both = [torch.empty_like(mine) for _ in range(2)]
+        torch.distributed.all_gather(both, mine)
+        assert torch.equal(*both)
+
+
 def test_processes_agree():
     torch.manual_seed(0)
     found = toy()
-    run = trainer(CalibrateInputRanges("max"), strategy="aimc_ddp_fork", devices=2, epochs=1)
+    callbacks = CalibrateInputRanges("max"), _Agreement()
+    run = trainer(*callbacks, strategy="aimc_ddp_fork", devices=2, epochs=1)
     run.fit(found, ToyData())
     # The mean of the largest magnitudes of both halves of the data.
     assert 0.5 * _largest() < _first(found).input_range.item() <= _largest()
@@ -96,17 +112,6 @@ def test_digital_module_is_refused_before_training():
 
 
 def test_module_without_an_evaluation_step_is_refused_before_training():
-    class OnlyTrained(LightningModule):
-        def __init__(self):
-            super().__init__()
-            self.layer = nn.Linear(4, 3)
-
-        def training_step(self, batch, batch_idx):
-            return nn.functional.cross_entropy(self.layer(batch[0]), batch[1])
-
-        def configure_optimizers(self):
-            return torch.optim.SGD(self.parameters(), lr=0.1)
-
     run = trainer(AnalogTraining(), CalibrateInputRanges(), epochs=1)
     with pytest.raises(ValueError, match="no validation_step and no test_step"):
         run.fit(OnlyTrained(), ToyData().train_dataloader())

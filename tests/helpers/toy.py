@@ -124,6 +124,20 @@ class ToyData(LightningDataModule):
         return self._loader(self.test_samples, 16, shuffle=False)
 
 
+class OnlyTrained(LightningModule):
+    """Has neither an evaluation step nor ``configure_model``."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(4, 3)
+
+    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+        return nn.functional.cross_entropy(self.layer(batch[0]), batch[1])
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.AdamW(self.parameters())
+
+
 def toy(where: str = "init", seed: int = 0, **settings: Any) -> Toy:
     """Return a module whose weights follow from a seed."""
     with torch.random.fork_rng():

@@ -3,13 +3,12 @@ import warnings
 
 import pytest
 import torch
-from lightning.pytorch import Callback, LightningModule
+from lightning.pytorch import Callback
 from lightning.pytorch.callbacks import (
     EMAWeightAveraging,
     ModelCheckpoint,
     StochasticWeightAveraging,
 )
-from torch import nn
 
 from aimc_lightning.checkpoint import METADATA_KEY
 from aimc_lightning.conversion import convert_to_analog, convert_to_digital
@@ -17,7 +16,7 @@ from aimc_lightning.integration import steps
 from aimc_lightning.integration.callback import AnalogTraining
 from aimc_lightning.integration.schedule import NoiseSchedule
 from aimc_lightning.nn.base import analog_layers, analog_tiles
-from tests.helpers.toy import LIGHTNING_ADVICE, NOISY, Toy, ToyData, toy, trainer
+from tests.helpers.toy import LIGHTNING_ADVICE, NOISY, OnlyTrained, Toy, ToyData, toy, trainer
 
 pytestmark = [pytest.mark.filterwarnings(advice) for advice in LIGHTNING_ADVICE]
 
@@ -357,18 +356,7 @@ def test_nan_outside_of_analog_layers_is_left_to_the_user():
 
 
 def test_callback_works_with_a_module_without_configure_model():
-    class Plain(LightningModule):
-        def __init__(self):
-            super().__init__()
-            self.layer = nn.Linear(4, 3)
-
-        def training_step(self, batch, batch_idx):
-            return nn.functional.cross_entropy(self.layer(batch[0]), batch[1])
-
-        def configure_optimizers(self):
-            return torch.optim.AdamW(self.parameters())
-
-    module = Plain()
+    module = OnlyTrained()
     trainer(AnalogTraining(), epochs=1).fit(module, ToyData().train_dataloader())
     assert list(analog_layers(module)) == ["layer"]
 

@@ -31,7 +31,7 @@ from aimc_lightning.evaluation.training_data import (
     evaluation_step,
     run_batches,
 )
-from aimc_lightning.integration.randomness import random_state, set_random_state
+from aimc_lightning.integration.randomness import kept_random_state
 from aimc_lightning.integration.times import parse_time
 from aimc_lightning.nn.base import (
     analog_arrays,
@@ -129,8 +129,8 @@ def _products(
     """Return sums over the products of all chips, by name of the matrix."""
 
     def work(loop: _EvaluationLoop) -> list[dict[str, Any]]:
-        state = random_state()
-        with each_rank_alone(trainer, loop), watched_products(module) as found:
+        alone, kept = each_rank_alone(trainer, loop), kept_random_state()
+        with alone, kept, watched_products(module) as found:
             loader = evaluated_batches(loop)
             module.eval()
             try:
@@ -143,7 +143,6 @@ def _products(
                     run_batches(trainer, module, chosen, evaluation_step(trainer, module))
             finally:
                 unprogram_(module)
-                set_random_state(state)
         return [{name: asdict(sums) for name, sums in found.items()}]
 
     (found,) = run_inside(trainer, module, data, work)
