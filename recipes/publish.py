@@ -65,8 +65,9 @@ def results_of_run(run: Path) -> str:
     for row in results.summary():
         values = {key: _short(getattr(row, key)) for key in ("mean", "std", "a_star")}
         place = {"stage": row.stage, "t_inference_s": row.t_inference_s, "chips": row.chips}
-        seconds = stages[row.stage.partition("+")[0]]["seconds"]  # measured with its network
-        table.append({**common, **place, **values, "seconds": seconds})
+        stage = row.stage.partition("+")[0]  # recalibrated rows were measured with its network
+        extra = {"seconds": stages[stage]["seconds"], "command": folder.command_of(stage)}
+        table.append({**common, **place, **values, **extra})
     return _csv_text(table)
 
 
@@ -93,12 +94,14 @@ def read_results(path: Path) -> list[dict[str, str]]:
 def entry_table(rows: list[dict[str, str]]) -> str:
     """Return the table of one entry: each stage at each time, mean, spread over chips and A*."""
     times = sorted({float(row["t_inference_s"]) for row in rows if row["t_inference_s"]})
-    chips = max(row["chips"] for row in rows)
+    chips = {row["stage"].partition("+")[0]: row["chips"] for row in rows if row["chips"]}
+    most = max(chips.values(), key=int)
+    fewer = ", ".join(f"{_NAMES[stage]}: {n}" for stage, n in chips.items() if n != most)
     metric = rows[0]["metric"]
     direction = ", an error (lower is better)," if lower_is_better(metric) else ""
     lines = [
-        f"`{metric}`{direction} in percent, mean and standard deviation over {chips} chips, "
-        "in brackets A*.",
+        f"`{metric}`{direction} in percent, mean and standard deviation over {most} chips"
+        f"{f' ({fewer})' if fewer else ''}, in brackets A*.",
         "",
         f"| | {' | '.join(format_time(time) for time in times)} | seconds |",
         f"|---|{'---|' * len(times)}---|",

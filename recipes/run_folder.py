@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Collection
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,14 @@ class RunFolder:
         self._manifest = manifest
 
     @classmethod
-    def open(cls, path: Path, identity: dict[str, Any], *, resume: bool) -> "RunFolder":
+    def open(
+        cls,
+        path: Path,
+        identity: dict[str, Any],
+        *,
+        resume: bool,
+        stages: Collection[str] | None = None,
+    ) -> "RunFolder":
         """Claim a folder for a run; nothing is written if that fails.
 
         Args:
@@ -34,6 +42,8 @@ class RunFolder:
                 strings and numbers.
             resume: Whether to continue a run of the same identity; it may measure other ``chips``
                 than so far, whose rows are kept.
+            stages: Stages that are to measure other ``chips``; the rest stay done with the chips
+                they have. None means all.
 
         Returns:
             The folder, with the manifest written.
@@ -54,7 +64,7 @@ class RunFolder:
             _check_same_run(path, manifest, identity)
             if not resume:
                 raise FileExistsError(_exists_already(path, manifest))
-            _take_chips(path, manifest, identity)
+            _take_chips(path, manifest, identity, stages)
         folder = cls(path, manifest)
         path.mkdir(parents=True, exist_ok=True)
         folder._write()
@@ -85,12 +95,21 @@ class RunFolder:
     @property
     def command(self) -> str:
         """The command line that repeats the run, with names for the user's own paths."""
+        return self._command(self.identity.get("chips"))
+
+    def command_of(self, stage: str) -> str:
+        """Return the command line that measures a stage on the chips that it was measured on."""
+        asked = self.identity.get("chips")
+        return self._command(None if asked is None else self.stages[stage].get("chips", asked))
+
+    def _command(self, chips: int | None) -> str:
         parts = ["aimc-lightning run", self.identity["recipe"]]
         places = {"data": "--data DIR", "weights": "--weights FILE"}
         parts += [text for key, text in places.items() if self.identity.get(key) is not None]
         for key in ("task", "chips", "seed"):
-            if self.identity.get(key) is not None:
-                parts.append(f"--{key} {self.identity[key]}")
+            value = chips if key == "chips" else self.identity.get(key)
+            if value is not None:
+                parts.append(f"--{key} {value}")
         if self.identity.get("recalibrate"):
             parts.append(f"--recalibrate {' '.join(self.identity['recalibrate'])}")
         parts += [f"--set {setting}" for setting in self.identity.get("settings", [])]
@@ -250,10 +269,22 @@ def _check_same_run(path: Path, manifest: dict[str, Any], identity: dict[str, An
         )
 
 
-def _take_chips(path: Path, manifest: dict[str, Any], identity: dict[str, Any]) -> None:
-    """Let the run measure another number of chips; raise if it has measured more already."""
-    chips = identity.get("chips")
-    if chips == manifest["identity"].get("chips"):
+def _take_chips(
+    path: Path,
+    manifest: dict[str, Any],
+    identity: dict[str, Any],
+    wanted: Collection[str] | None,
+) -> None:
+    """Let the wanted stages measure another number of chips; raise if they have more already."""
+    chips, before = identity.get("chips"), manifest["identity"].get("chips")
+    again = [
+        name
+        for name, stage in manifest["stages"].items()
+        if "chips" in stage
+        and (wanted is None or name in wanted)
+        and (chips != before or chips not in (None, stage["chips"]))
+    ]
+    if chips == before and not again:
         return
     measured = max((row.chip + 1 for row in RowFile(path / "drift.csv").rows), default=0)
     if chips is not None and chips < measured:
@@ -262,9 +293,9 @@ def _take_chips(path: Path, manifest: dict[str, Any], identity: dict[str, Any]) 
             f"--chips {measured} or more, or another folder with --out."
         )
     manifest["identity"]["chips"] = chips
-    # What was measured is measured again, on the further chips alone: rows are kept.
-    stages = manifest["stages"].items()
-    manifest["stages"] = {name: stage for name, stage in stages if "chips" not in stage}
+    # They measure again, on the further chips alone: rows are kept.
+    for name in again:
+        del manifest["stages"][name]
     manifest.pop("finished", None)
 
 

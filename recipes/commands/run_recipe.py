@@ -36,7 +36,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--out", type=Path, metavar="DIR",
         help="folder of the run (default: runs/RECIPE, runs/RECIPE/TASK)",
     )  # fmt: skip
-    parser.add_argument("--resume", action="store_true", help="continue, or measure more chips")
+    parser.add_argument(
+        "--resume", action="store_true", help="continue, or measure more chips in the stages named"
+    )  # fmt: skip
     parser.add_argument(
         "--chips", type=int, metavar="N", help="chips to programme (default: the recipe's, 25)"
     )
@@ -68,7 +70,9 @@ def execute(arguments: argparse.Namespace) -> None:
     path = arguments.out or Path("runs", recipe.name, recipe.task or "")
     recipe.check_settings(path)
     check_order(arguments.stages, finished_stages(path))
-    folder = RunFolder.open(path, recipe.identity(), resume=arguments.resume)
+    folder = RunFolder.open(
+        path, recipe.identity(), resume=arguments.resume, stages=arguments.stages
+    )
     versions = collect_versions()
     for change in folder.changed_versions(versions):
         console.print(f"note: since this run began, {change}", style="yellow")

@@ -1,11 +1,18 @@
 import csv
 import shutil
 from io import StringIO
+from itertools import pairwise
 
 import pytest
 
 from aimc_lightning.recipes.cli import main as command_line
-from aimc_lightning.recipes.publish import generated_files, main, read_results, results_of_run
+from aimc_lightning.recipes.publish import (
+    entry_table,
+    generated_files,
+    main,
+    read_results,
+    results_of_run,
+)
 
 
 def _repository(root, target):
@@ -45,6 +52,17 @@ def test_stages_without_training_take_the_time_of_their_network(root, short_run,
     assert rows["hwa"]["command"].startswith(
         "aimc-lightning run resnet8_digits --chips 1 --recalibrate batch_norm --set "
     )
+
+
+def test_stages_on_different_chips_are_told_apart(short_run, tmp_path):
+    command = short_run("resnet8_digits")
+    command_line(command)
+    more = ["2" if before == "--chips" else word for before, word in pairwise(["", *command])]
+    command_line([*more, "--resume", "--stages", "hwa"])
+    rows = list(csv.DictReader(StringIO(results_of_run(tmp_path / "run"))))
+    assert {(row["stage"], row["chips"]) for row in rows[1:]} == {("direct", "1"), ("hwa", "2")}
+    assert {row["stage"] for row in rows if "--chips 1" in row["command"]} == {"direct"}
+    assert "over 2 chips (directly mapped: 1), in brackets" in entry_table(rows)
 
 
 def test_table_edited_by_hand_fails_the_check(root, tmp_path):

@@ -67,6 +67,24 @@ def test_finished_run_measures_more_chips_and_keeps_its_rows(tmp_path):
     assert same.identity == more.identity
 
 
+def test_stage_that_is_not_wanted_keeps_its_chips_until_it_is(tmp_path):
+    _measured_on(tmp_path / "run", 2)
+    RunFolder.read(tmp_path / "run").finish_stage("direct", {"chips": 2})
+    more = {**IDENTITY, "chips": 3}
+    grown = RunFolder.open(tmp_path / "run", more, resume=True, stages=["hwa"])
+    assert list(grown.stages) == ["digital", "direct"]
+    assert not grown.finished
+    grown.finish_stage("hwa", {"chips": 3})
+    grown.finish()
+    assert "--chips 2" in grown.command_of("direct")
+    assert "--chips 3" in grown.command_of("hwa")
+    kept = RunFolder.open(tmp_path / "run", more, resume=True, stages=["hwa"])
+    assert kept.finished
+    everything = RunFolder.open(tmp_path / "run", more, resume=True)
+    assert list(everything.stages) == ["digital", "hwa"]
+    assert not everything.finished
+
+
 def test_fewer_chips_than_measured_are_refused_and_nothing_written(tmp_path):
     _measured_on(tmp_path / "run", 3)
     before = _contents(tmp_path / "run")
