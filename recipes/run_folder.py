@@ -7,10 +7,14 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from aimc_lightning.evaluation.rows import RowFile
-
-_FORMAT = 1
-_MANIFEST = "run.json"
+from aimc_lightning.recipes.manifest import (
+    FORMAT,
+    MANIFEST,
+    check_resumed,
+    check_same_run,
+    read_manifest,
+    take_chips,
+)
 
 
 class RunFolder:
@@ -53,18 +57,17 @@ class RunFolder:
                 with more chips, or files that are not a run.
             ValueError: If its manifest cannot be read.
         """
-        manifest = _read_manifest(path)
+        manifest = read_manifest(path)
         if manifest is None:
             if path.exists() and (not path.is_dir() or any(path.iterdir())):
                 raise FileExistsError(
                     f"{str(path)!r} exists and is not the folder of a run: give another with --out."
                 )
-            manifest = {"format": _FORMAT, "identity": identity, "stages": {}, "sessions": []}
+            manifest = {"format": FORMAT, "identity": identity, "stages": {}, "sessions": []}
         else:
-            _check_same_run(path, manifest, identity)
-            if not resume:
-                raise FileExistsError(_exists_already(path, manifest))
-            _take_chips(path, manifest, identity, stages)
+            check_same_run(path, manifest, identity)
+            check_resumed(path, manifest, resume)
+            take_chips(path, manifest, identity, stages)
         folder = cls(path, manifest)
         path.mkdir(parents=True, exist_ok=True)
         folder._write()
@@ -84,10 +87,10 @@ class RunFolder:
             FileNotFoundError: If the folder holds no run.
             ValueError: If its manifest cannot be read.
         """
-        manifest = _read_manifest(path)
+        manifest = read_manifest(path)
         if manifest is None:
             raise FileNotFoundError(
-                f"{str(path)!r} is not the folder of a run, it has no {_MANIFEST}: give a folder "
+                f"{str(path)!r} is not the folder of a run, it has no {MANIFEST}: give a folder "
                 "made by 'aimc-lightning run RECIPE --out FOLDER'."
             )
         return cls(path, manifest)
@@ -189,7 +192,7 @@ class RunFolder:
         ]
 
     def _write(self) -> None:
-        write_atomically(self.path / _MANIFEST, json.dumps(self._manifest, indent=2) + "\n")
+        write_atomically(self.path / MANIFEST, json.dumps(self._manifest, indent=2) + "\n")
 
 
 def session_record(versions: dict[str, str], hardware: str, command: str) -> dict[str, Any]:
@@ -217,7 +220,7 @@ def finished_stages(path: Path) -> list[str]:
     Raises:
         ValueError: If its manifest cannot be read.
     """
-    manifest = _read_manifest(path)
+    manifest = read_manifest(path)
     return [] if manifest is None else list(manifest["stages"])
 
 
@@ -231,83 +234,3 @@ def write_atomically(path: Path, text: str) -> None:
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
     part.write_text(text, encoding="utf-8")
     part.replace(path)
-
-
-def _read_manifest(path: Path) -> dict[str, Any] | None:
-    """Return the manifest of a folder, or None if it holds no run."""
-    file = path / _MANIFEST
-    if not file.is_file():
-        return None
-    try:
-        manifest = json.loads(file.read_text(encoding="utf-8"))
-        found = manifest["format"]
-        complete = isinstance(manifest["identity"], dict) and isinstance(manifest["stages"], dict)
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(
-            f"{str(file)!r} is damaged ({error}): delete the folder or give another with --out."
-        ) from error
-    if found != _FORMAT or not complete:
-        raise ValueError(
-            f"{str(file)!r} has format {found}, this version reads {_FORMAT}: give another folder "
-            "with --out, or use the version that wrote it."
-        )
-    return manifest
-
-
-def _check_same_run(path: Path, manifest: dict[str, Any], identity: dict[str, Any]) -> None:
-    """Raise if the folder belongs to a run of another identity."""
-    held = manifest["identity"]
-    different = [
-        f"{key} {held.get(key)!r} instead of {identity.get(key)!r}"
-        for key in sorted((set(held) | set(identity)) - {"chips"})
-        if held.get(key) != identity.get(key)
-    ]
-    if different:
-        raise FileExistsError(
-            f"{str(path)!r} holds another run ({'; '.join(different)}): give another folder with "
-            "--out, or delete this one."
-        )
-
-
-def _take_chips(
-    path: Path,
-    manifest: dict[str, Any],
-    identity: dict[str, Any],
-    wanted: Collection[str] | None,
-) -> None:
-    """Let the wanted stages measure another number of chips; raise if they have more already."""
-    chips, before = identity.get("chips"), manifest["identity"].get("chips")
-    again = [
-        name
-        for name, stage in manifest["stages"].items()
-        if "chips" in stage
-        and (wanted is None or name in wanted)
-        and (chips != before or chips not in (None, stage["chips"]))
-    ]
-    if chips == before and not again:
-        return
-    measured = max((row.chip + 1 for row in RowFile(path / "drift.csv").rows), default=0)
-    if chips is not None and chips < measured:
-        raise FileExistsError(
-            f"{str(path)!r} holds results of {measured} chips, more than --chips {chips}: give "
-            f"--chips {measured} or more, or another folder with --out."
-        )
-    manifest["identity"]["chips"] = chips
-    # They measure again, on the further chips alone: rows are kept.
-    for name in again:
-        del manifest["stages"][name]
-    manifest.pop("finished", None)
-
-
-def _exists_already(path: Path, manifest: dict[str, Any]) -> str:
-    """Return the message for a run that is there and was not asked to be resumed."""
-    if manifest.get("finished"):
-        return (
-            f"{str(path)!r} holds this run, finished: add --resume to see its table again, give "
-            "another folder with --out, or delete this one to run anew."
-        )
-    done = ", ".join(manifest["stages"]) or "none"
-    return (
-        f"{str(path)!r} holds this run, unfinished (stages done: {done}): add --resume to continue "
-        "it, give another folder with --out, or delete this one to run anew."
-    )

@@ -20,7 +20,12 @@ from aimc_lightning.functional.cpu_jit import run_in_threads
 from aimc_lightning.functional.cpu_kernels import InputNumbers, OutputNumbers, ProductArrays
 from aimc_lightning.functional.cpu_layout import Border, flat_array
 from aimc_lightning.functional.crossbar import CrossbarWeights, Periphery, auxiliary_dtype
-from aimc_lightning.functional.integer_weights import MOST_TERMS, SQUARE_STEP, IntegerWeights
+from aimc_lightning.functional.integer_weights import (
+    MOST_TERMS,
+    SQUARE_STEP,
+    IntegerWeights,
+    integer_product,
+)
 from aimc_lightning.functional.ir_drop import position_weights
 from aimc_lightning.functional.standard_effects import has_only_standard_effects
 
@@ -196,7 +201,7 @@ def integer_products(dac: IntegerDac, integers: IntegerWeights, p: Periphery) ->
 
 
 def _product(codes: Tensor, weight: Tensor) -> Tensor:
-    return torch._int_mm(codes, weight.t())
+    return integer_product(codes, weight.t())
 
 
 def in_integers(numbers: OutputNumbers) -> OutputNumbers:

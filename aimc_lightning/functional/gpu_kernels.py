@@ -106,7 +106,9 @@ def convert_outputs(
         normals = _four_normals(seed, quarter * width + column)
     for part in tl.static_range(4):
         line = first + part * LINES + tl.arange(0, LINES)[:, None]
-        inside = (line < lines) & (column < width)
+        on_line = line < lines
+        inside = on_line & (column < width)
+        on_output = inside if LAST else on_line  # Triton 3.2 does not widen what a mask guards
         tile = line // tile_lines
         i = line * width + column
         output = tile * outputs + (column if LAST else line % outputs)
@@ -118,7 +120,7 @@ def convert_outputs(
         if seed is not None:
             spread = tl.zeros_like(value) + output_variance
             if noise_factor is not None:
-                factor = tl.load(noise_factor + output, mask=inside, other=0.0)
+                factor = tl.load(noise_factor + output, mask=on_output, other=0.0)
                 spread *= factor * factor
             if squares is not None:
                 spread += tl.load(squares + i, mask=inside).to(tl.float32) * read_variance
@@ -127,8 +129,8 @@ def convert_outputs(
         if codes is not None:
             where = tile * codes_stride + (line - tile * tile_lines) * width + column
             tl.store(codes + where, value.to(codes.dtype.element_ty), mask=inside)
-        unit = tl.abs(tl.load(input_range + tile, mask=inside, other=0.0).to(tl.float32)) / levels
-        value *= tl.load(scale + output, mask=inside, other=0.0) * unit
+        unit = tl.abs(tl.load(input_range + tile, mask=on_line, other=0.0).to(tl.float32)) / levels
+        value *= tl.load(scale + output, mask=on_output, other=0.0) * unit
         tl.store(y + i, value.to(y.dtype.element_ty), mask=inside)
 
 

@@ -12,7 +12,7 @@ from aimc_lightning.functional.cpu_integers import (
 )
 from aimc_lightning.functional.cpu_jit import run_in_threads
 from aimc_lightning.functional.cpu_layout import flat_array
-from aimc_lightning.functional.integer_weights import LARGEST
+from aimc_lightning.functional.integer_weights import LARGEST, integer_product
 
 
 def integer_weight_gradient(grad: Tensor, codes: Tensor) -> Tensor:
@@ -51,7 +51,8 @@ def integer_weight_gradient(grad: Tensor, codes: Tensor) -> Tensor:
         values.size,
     )
     out = torch.empty(outputs, codes.shape[1], dtype=torch.float32)
-    sums = flat_array(torch._int_mm(high.t(), codes)), flat_array(torch._int_mm(low.t(), codes))
+    high_sums, low_sums = integer_product(high.t(), codes), integer_product(low.t(), codes)
+    sums = flat_array(high_sums), flat_array(low_sums)
     joined = flat_array(out)
     run_in_threads(
         lambda first, last: join_sums(sums, step, joined, first, last), outputs, joined.size

@@ -10,7 +10,12 @@ from aimc_lightning.functional.crossbar import (
     add_output_noise_,
     dac_codes,
 )
-from aimc_lightning.functional.integer_weights import LOW_STEPS, SQUARE_STEP, IntegerWeights
+from aimc_lightning.functional.integer_weights import (
+    LOW_STEPS,
+    SQUARE_STEP,
+    IntegerWeights,
+    integer_product,
+)
 from aimc_lightning.functional.ir_drop import subtract_ir_drop_
 from aimc_lightning.functional.noise import read_noise_variance
 from aimc_lightning.functional.product import StackedProduct
@@ -72,5 +77,5 @@ def _in_units(codes: Tensor, weight: Tensor, unit: Tensor) -> Tensor:
     """Return the products of each tile, ``(tiles, rows, out)``, times the units of its outputs."""
     sums = torch.empty(*codes.shape[:2], weight.shape[1], dtype=torch.int32)
     for tile in range(len(codes)):
-        torch._int_mm(codes[tile], weight[tile].t(), out=sums[tile])
+        integer_product(codes[tile], weight[tile].t(), out=sums[tile])
     return sums * unit.unsqueeze(1)

@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 #: Steps of the low part in one of the high part, and in the largest weight of an output.
@@ -32,3 +33,26 @@ class IntegerWeights(NamedTuple):
     unit: Tensor
     magnitude: Tensor | None = None
     positioned: Tensor | None = None
+
+
+def integer_product(a: Tensor, b: Tensor, out: Tensor | None = None) -> Tensor:
+    """Return ``a @ b`` of 8-bit integers, exact in 32 bits.
+
+    Args:
+        a: ``(n, m)``, int8.
+        b: ``(m, p)``, int8; either may be transposed.
+        out: Memory for the result, ``(n, p)``, int32.
+
+    Returns:
+        Shape ``(n, p)``, int32.
+
+    Example:
+        >>> one = torch.ones(2, 1, dtype=torch.int8)
+        >>> integer_product(3 * one, one.t())
+        tensor([[3, 3],
+                [3, 3]], dtype=torch.int32)
+    """
+    # torch 2.6 takes a row with the strides of a transposed column for a column, and leaves the
+    # result as the memory was. A copy has the strides of a row.
+    a, b = (x.clone(memory_format=torch.contiguous_format) if 1 in x.shape else x for x in (a, b))
+    return torch._int_mm(a, b) if out is None else torch._int_mm(a, b, out=out)

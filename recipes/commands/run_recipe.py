@@ -36,15 +36,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--out", type=Path, metavar="DIR",
         help="folder of the run (default: runs/RECIPE, runs/RECIPE/TASK)",
     )  # fmt: skip
-    parser.add_argument(
-        "--resume", action="store_true", help="continue, or measure more chips in the stages named"
-    )  # fmt: skip
+    parser.add_argument("--resume", action="store_true", help="continue, or measure more chips")
     parser.add_argument(
         "--chips", type=int, metavar="N", help="chips to programme (default: the recipe's, 25)"
     )
     parser.add_argument(
         "--stages", nargs="+", choices=RUN_STAGES, default=list(RUN_STAGES),
-        help="stages to do now; the others can follow with --resume (default: all)",
+        help="stages to do now; others keep their chips, or follow with --resume (default: all)",
     )  # fmt: skip
     parser.add_argument(
         "--seed", type=int, metavar="N", help="seed of all stages (default: the recipe's seeds)"

@@ -1,5 +1,7 @@
 """Products with 8-bit integers are those of the readable chain, and serve linear tiles only."""
 
+from itertools import product
+
 import pytest
 import torch
 from torch import Tensor
@@ -12,6 +14,7 @@ from aimc_lightning.functional.crossbar import (
     crossbar_weights,
 )
 from aimc_lightning.functional.integer_steps import integer_step_codes
+from aimc_lightning.functional.integer_weights import integer_product
 from aimc_lightning.functional.ir_drop import position_weights
 from aimc_lightning.functional.product import LinearProduct, StackedProduct
 from aimc_lightning.nn.linear import AnalogLinear
@@ -40,6 +43,23 @@ def _integers(weight: Tensor, p: Periphery = STANDARD):
 
 def _weight(outputs: int = 33, inputs: int = 60) -> Tensor:
     return torch.randn(outputs, inputs, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize("shape", list(product((1, 3, 33), repeat=3)), ids=str)
+@pytest.mark.parametrize("transposed", [(False, False), (False, True), (True, False)], ids=str)
+def test_products_of_rows_and_columns_are_right_however_they_lie(shape, transposed):
+    n, m, p = shape
+    generator = torch.Generator().manual_seed(0)
+    sizes = [
+        size[::-1] if turned else size
+        for size, turned in zip([(n, m), (m, p)], transposed, strict=True)
+    ]
+    drawn = [torch.randint(-127, 128, size, generator=generator).to(torch.int8) for size in sizes]
+    a, b = (x.t() if turned else x for x, turned in zip(drawn, transposed, strict=True))
+    exact, out = a.int() @ b.int(), torch.full((n, p), -1, dtype=torch.int32)
+    assert torch.equal(integer_product(a, b), exact)
+    assert torch.equal(integer_product(a, b, out=out), exact)
+    assert torch.equal(out, exact)
 
 
 def test_integers_are_off_by_half_a_step_at_most():

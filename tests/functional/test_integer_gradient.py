@@ -14,6 +14,8 @@ pytest.importorskip("numba")
 from aimc_lightning.functional import fused_backward, fused_integers
 from aimc_lightning.functional.integer_gradient import integer_weight_gradient
 
+SHAPES = [(1, 1, 1), (33, 1, 20), (1, 7, 5), (33, 7, 20), (300, 65, 130), (4096, 16, 32)]
+
 
 def _operands(rows: int, outputs: int, inputs: int) -> tuple[Tensor, Tensor]:
     generator = torch.Generator().manual_seed(0)
@@ -22,7 +24,7 @@ def _operands(rows: int, outputs: int, inputs: int) -> tuple[Tensor, Tensor]:
     return grad, codes
 
 
-@pytest.mark.parametrize("shape", [(1, 1, 1), (33, 7, 20), (300, 65, 130), (4096, 16, 32)], ids=str)
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
 @pytest.mark.parametrize("spread", [1.0, 1000.0], ids=["even", "outliers"])
 def test_gradients_are_off_by_half_a_step_of_16_bits_at_most(shape, spread):
     grad, codes = _operands(*shape)
