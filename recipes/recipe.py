@@ -1,16 +1,20 @@
 """One recipe with a user's options: the identity of its run, and the parts of each stage."""
 
 import hashlib
+import json
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from aimc_lightning.config import TileConfig
 from aimc_lightning.evaluation.variants import parse_variants
 from aimc_lightning.recipes.catalog import STAGES, recipe_files
 from aimc_lightning.recipes.lightning_cli import AimcCLI
 from aimc_lightning.zoo.registry import ModelEntry, get_entry
+
+_CALLBACKS = "trainer.callbacks"
 
 
 @dataclass(frozen=True)
@@ -23,7 +27,8 @@ class Recipe:
         weights: Trained digital weights to start from; None trains the digital network.
         chips: Chips to programme; None takes the recipe's number.
         seed: Seed of all stages; None takes the recipe's seeds.
-        settings: Changes of single values, each ``STAGE.KEY=VALUE``.
+        settings: Changes of single values, each ``STAGE.KEY=VALUE``; a callback goes by the name of
+            its class, ``hwa.trainer.callbacks.AnalogTraining.config.clip.sigma=2``.
         task: Which of the entry's tasks, for an entry that trains one network for each; None takes
             the recipe's.
         recalibrate: What is done without training, in further stages of the table, see
@@ -131,17 +136,62 @@ class Recipe:
                 args += ["--data.init_args.seed", str(self.seed)]
         if self.task is not None:
             args += ["--model.init_args.task", self.task, "--data.init_args.task", self.task]
-        for setting in self.settings:
-            if setting.startswith(f"{stage}."):
-                key, _, value = setting[len(stage) + 1 :].partition("=")
-                args += [f"--{key}={value}"]
+        args += self._changes(stage)
         args += ["--trainer.default_root_dir", str(folder / stage), *arguments]
         return AimcCLI(args, run=False, save_config_callback=None, trainer_defaults=defaults)
 
+    def _changes(self, stage: str) -> list[str]:
+        """Return the user's changes of one stage as arguments of LightningCLI."""
+        args, begin = [], f"{stage}.{_CALLBACKS}."
+        callbacks = self._content(stage)["trainer"].get("callbacks") or []
+        changed = False
+        for setting in self.settings:
+            key, _, value = setting.partition("=")
+            if key.startswith(begin):
+                _change_callback(callbacks, key[len(begin) :], value, setting)
+                changed = True
+            elif key.startswith(f"{stage}."):
+                args.append(f"--{key[len(stage) + 1 :]}={value}")
+        # The whole list, since arguments cannot reach into one.
+        return [*args, f"--{_CALLBACKS}={json.dumps(callbacks)}"] if changed else args
+
     def _data_arguments(self, stage: str) -> dict[str, Any]:
         """Return the data module's arguments in the recipe; what it names can be overridden."""
-        text = recipe_files(self.name)[stage].read_text(encoding="utf-8")
-        return yaml.safe_load(text)["data"].get("init_args", {})
+        return self._content(stage)["data"].get("init_args", {})
+
+    def _content(self, stage: str) -> dict[str, Any]:
+        return yaml.safe_load(recipe_files(self.name)[stage].read_text(encoding="utf-8"))
+
+
+def _change_callback(callbacks: list[dict[str, Any]], path: str, value: str, setting: str) -> None:
+    """Set one value of a callback in place.
+
+    Args:
+        callbacks: The recipe's, as in its file.
+        path: ``CLASS.KEY``, where keys below the first are joined by dots, too.
+        value: New value as YAML.
+        setting: The whole of it, for messages.
+    """
+    name, *keys = path.split(".")
+    found = [one for one in callbacks if one["class_path"].rpartition(".")[2] == name]
+    if len(found) != 1 or not all(keys) or not keys:
+        known = ", ".join(one["class_path"].rpartition(".")[2] for one in callbacks) or "none"
+        raise ValueError(
+            f"--set {setting!r} is not of the form STAGE.{_CALLBACKS}.CLASS.KEY=VALUE with the "
+            f"class of one callback of the recipe; it has {known}."
+        )
+    place = found[0].setdefault("init_args", {})
+    for key in keys[:-1]:
+        place = place.setdefault(key, {})
+        if not isinstance(place, dict):
+            raise ValueError(f"--set {setting!r}: {key!r} holds {place!r}, which has no keys.")
+    place[keys[-1]] = yaml.safe_load(value)
+    config = found[0]["init_args"].get("config")
+    if isinstance(config, dict):
+        try:  # the parser finds the same faults, but buries them in the whole list
+            TileConfig.from_dict({part: config[part] for part in config if part != "chip"})
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"--set {setting!r} gives tiles that cannot be: {error}") from error
 
 
 def _file_hash(path: Path) -> str:

@@ -43,23 +43,22 @@ class AnalogTraining(Callback):
 
     Args:
         config: Settings of the tiles; ``None`` takes those of ``preset``.
-        preset: Named settings, used without ``config``; ``None`` is ``standard_pcm``; without any
-            argument, a module that is analog already (a checkpoint) keeps its layers as they are.
+        preset: Named settings; ``None`` is ``standard_pcm``. Without any argument, a module that is
+            analog already (a checkpoint) keeps its layers as they are.
         include: Layers to convert, by name, glob, class or ``re:`` pattern; ``None`` converts all
             that can be.
         exclude: Layers to leave digital.
         layers: Settings of single layers, see
             :func:`~aimc_lightning.conversion.convert_to_analog`.
-        schedule: Course of the training noise and of the input ranges; ``None``: whole noise from
-            the first step.
+        schedule: Course of training noise and input ranges; ``None``: all noise from the start.
         distillation: Train towards the digital model's outputs; ``None`` does not.
         validation: Measure validation during fit on aged chips as well, see
             :class:`~aimc_lightning.integration.validation.Validation`.
 
     Raises:
-        ValueError: At set-up, if no layer matches, the module is already analog with another
-            config, the order of callbacks is wrong, or the strategy cannot work; during a run, if a
-            layer's weights or inputs are NaN or infinite.
+        ValueError: If ``config`` and another ``preset`` are given; at set-up, if no layer matches,
+            the module is already analog with another config, the order of callbacks is wrong, or
+            the strategy cannot work; during a run, if weights or inputs are NaN or infinite.
     """
 
     def __init__(
@@ -73,6 +72,7 @@ class AnalogTraining(Callback):
         distillation: Distillation | None = None,
         validation: Validation | None = None,
     ) -> None:
+        analog_settings(config, preset, include, exclude, layers)  # refuses what contradicts
         self.config = config
         self.preset = preset
         self.include = include

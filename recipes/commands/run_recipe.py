@@ -49,12 +49,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_recalibrate(parser)
     parser.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="STAGE.KEY=VALUE",
-        help="change a value of the recipe, for example hwa.trainer.max_epochs=2; repeatable",
-    )
+        "--set", action="append", default=[], metavar="STAGE.KEY=VALUE",
+        help="change a value of the recipe, for example hwa.trainer.max_epochs=2, or of a callback "
+        "by its class, hwa.trainer.callbacks.AnalogTraining.config.clip.sigma=2; repeatable",
+    )  # fmt: skip
     parser.epilog = (
         "example: aimc-lightning run resnet8_digits --chips 5 --out runs/first. All three stages, "
         "digital training included, take some minutes on a CPU."

@@ -11,6 +11,7 @@ from lightning.pytorch.callbacks import (
 )
 
 from aimc_lightning.checkpoint import METADATA_KEY
+from aimc_lightning.config import TileConfig
 from aimc_lightning.conversion import convert_to_analog, convert_to_digital
 from aimc_lightning.integration import steps
 from aimc_lightning.integration.callback import AnalogTraining
@@ -364,3 +365,9 @@ def test_callback_works_with_a_module_without_configure_model():
 def test_preset_in_the_place_of_the_config_is_an_error_that_says_so():
     with pytest.raises(TypeError, match="name a preset with preset='standard_pcm'"):
         trainer(AnalogTraining("standard_pcm"))
+
+
+def test_config_beside_another_preset_is_refused_since_one_would_be_ignored():
+    with pytest.raises(ValueError, match="config and preset='hermes_1' are both given"):
+        AnalogTraining(TileConfig(), preset="hermes_1")
+    assert AnalogTraining(TileConfig(), preset="standard_pcm").tile_config == TileConfig()

@@ -3,15 +3,21 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import pytest
 
+from aimc_lightning.integration.callback import AnalogTraining
 from aimc_lightning.recipes import stages
 from aimc_lightning.recipes.catalog import list_recipes
 from aimc_lightning.recipes.cli import main
 from aimc_lightning.recipes.recipe import Recipe
 from aimc_lightning.recipes.stages import Experiment
 from tests.helpers.entries import LANGUAGE, marked
+
+HWA_CALLBACKS = "hwa.trainer.callbacks"
+PRESET = f"{HWA_CALLBACKS}.AnalogTraining.preset"
+SIGMA = f"{HWA_CALLBACKS}.AnalogTraining.config.clip.sigma"
 
 
 def _files(folder):
@@ -103,6 +109,13 @@ def _error(arguments, capsys):
         (["resnet8_digits", "--weights", "no.st"], "--weights 'no.st' is not a file"),
         (["resnet8_digits", "--set", "hwa"], "not of the form STAGE.KEY=VALUE"),
         (["resnet8_digits", "--set", "train.x=1"], "the stages are digital, hwa, drift"),
+        (["resnet8_digits", "--set", f"{HWA_CALLBACKS}.Clip.x=1"], "it has AnalogTraining."),
+        (["resnet8_digits", "--set", f"{HWA_CALLBACKS}.AnalogTraining=1"], "of the form STAGE.tr"),
+        (["resnet8_digits", "--set", f"{PRESET}.x=1"], "holds 'standard_pcm', which has no keys"),
+        (
+            ["resnet8_digits", "--set", f"{SIGMA}=-1"],
+            "sigma must be a finite number at least 1e-06, got -1",
+        ),
         (["minilm_glue"], "one with --task, of cola, mrpc, rte, sst2, stsb"),
         (["minilm_glue", "--task", "qqp"], "entry 'minilm_glue' has no task 'qqp': its tasks are"),
         (["resnet32_cifar10", "--data", "nowhere"], "--data 'nowhere' is not a folder"),
@@ -122,6 +135,22 @@ def test_unknown_setting_is_named_and_nothing_written(tmp_path, capsys):
     assert code == 2
     assert "max_epoch" in text
     assert not (tmp_path / "run").exists()
+
+
+def test_setting_of_a_callback_changes_it_and_nothing_else(tmp_path):
+    plain = Recipe("resnet8_digits").build("hwa", tmp_path)
+    changed = Recipe("resnet8_digits", settings=(f"{SIGMA}=2", "hwa.trainer.max_epochs=3")).build(
+        "hwa", tmp_path
+    )
+    assert changed.trainer.max_epochs == 3
+    before, after = ([type(one) for one in cli.trainer.callbacks] for cli in (plain, changed))
+    assert before == after
+    configs = [
+        next(one for one in cli.trainer.callbacks if isinstance(one, AnalogTraining)).tile_config
+        for cli in (plain, changed)
+    ]
+    assert configs[1] == replace(configs[0], clip=replace(configs[0].clip, sigma=2.0))
+    assert configs[1] != configs[0]
 
 
 def test_settings_are_checked_with_given_weights_instead_of_pretrained_ones(tmp_path, monkeypatch):
