@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from lightning.pytorch.strategies.launchers import _SubprocessScriptLauncher
 
 from aimc_lightning.config import TileConfig
 from aimc_lightning.evaluation.variants import parse_variants
@@ -119,10 +120,13 @@ class Recipe:
             folder: Folder of the run; decoded data are cached in it.
             *arguments: Further arguments of LightningCLI.
             **defaults: Trainer arguments that hold unless the recipe sets them; callbacks are
-                added to the recipe's.
+                added to the recipe's. One device, unless the recipe has more.
 
         Returns:
             The built parts, as attributes ``trainer``, ``model`` and ``datamodule``.
+
+        Raises:
+            ValueError: If the strategy would start the command again for each of its devices.
         """
         args = ["--config", str(recipe_files(self.name)[stage])]
         known = self._data_arguments(stage)
@@ -138,7 +142,16 @@ class Recipe:
             args += ["--model.init_args.task", self.task, "--data.init_args.task", self.task]
         args += self._changes(stage)
         args += ["--trainer.default_root_dir", str(folder / stage), *arguments]
-        return AimcCLI(args, run=False, save_config_callback=None, trainer_defaults=defaults)
+        # Not all devices of the machine: the batch, and with it the result, would depend on them.
+        defaults = {"devices": 1, **defaults}
+        cli = AimcCLI(args, run=False, save_config_callback=None, trainer_defaults=defaults)
+        if isinstance(cli.trainer.strategy.launcher, _SubprocessScriptLauncher):
+            raise ValueError(
+                f"{type(cli.trainer.strategy).__name__} with {cli.trainer.num_devices} devices "
+                "starts this command again for each, and all would write to one folder: add "
+                f"--set {stage}.trainer.strategy=aimc_ddp_spawn, or take one device."
+            )
+        return cli
 
     def _changes(self, stage: str) -> list[str]:
         """Return the user's changes of one stage as arguments of LightningCLI."""

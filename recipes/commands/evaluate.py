@@ -70,7 +70,7 @@ def execute(arguments: argparse.Namespace) -> None:
         ["--config", str(config), *(f"--{setting}" for setting in arguments.set)],
         run=False,
         save_config_callback=None,
-        trainer_defaults={"logger": False, "enable_checkpointing": False},
+        trainer_defaults={"devices": 1, "logger": False, "enable_checkpointing": False},
     )
     settings = _first(cli, DriftEvaluation) or DriftEvaluation()
     module = _loaded(cli, checkpoint, arguments.ckpt_path)

@@ -6,6 +6,7 @@ import time
 from dataclasses import replace
 
 import pytest
+from lightning.pytorch.accelerators import CPUAccelerator
 
 from aimc_lightning.integration.callback import AnalogTraining
 from aimc_lightning.recipes import stages
@@ -135,6 +136,35 @@ def test_unknown_setting_is_named_and_nothing_written(tmp_path, capsys):
     assert code == 2
     assert "max_epoch" in text
     assert not (tmp_path / "run").exists()
+
+
+def test_run_takes_one_device_of_many(monkeypatch, tmp_path):
+    monkeypatch.setattr(CPUAccelerator, "auto_device_count", staticmethod(lambda: 4))
+    cli = Recipe("resnet8_digits").build("hwa", tmp_path)
+    assert (cli.trainer.num_devices, type(cli.trainer.strategy).__name__) == (
+        1,
+        "SingleDeviceStrategy",
+    )
+
+
+@pytest.mark.parametrize("strategy", ["auto", "ddp", "aimc_ddp"])
+def test_strategy_that_starts_the_command_again_is_refused(strategy, tmp_path, capsys):
+    arguments = ["run", "resnet8_digits", "--out", str(tmp_path / "run")]
+    arguments += ["--set", "hwa.trainer.devices=2", "--set", f"hwa.trainer.strategy={strategy}"]
+    code, text = _error(arguments, capsys)
+    assert code == 1
+    assert "starts this command again" in text
+    assert "--set hwa.trainer.strategy=aimc_ddp_spawn" in text
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.filterwarnings("ignore:Grad strides do not match")  # of any DDP with this network
+def test_stage_runs_on_two_devices(short_run, tmp_path, capsys):
+    changes = ["--set", "hwa.trainer.devices=2"]
+    changes += ["--set", "hwa.trainer.strategy=aimc_ddp_fork"]
+    main([*short_run("resnet8_digits"), *changes])
+    assert "HWA" in capsys.readouterr().out
+    assert (tmp_path / "run" / "hwa" / "trained.ckpt").is_file()
 
 
 def test_setting_of_a_callback_changes_it_and_nothing_else(tmp_path):
