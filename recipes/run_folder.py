@@ -7,6 +7,8 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
+
 from aimc_lightning.recipes.manifest import (
     FORMAT,
     MANIFEST,
@@ -25,9 +27,10 @@ class RunFolder:
         stages: What is known of each finished stage, by name; plain numbers and strings.
     """
 
-    def __init__(self, path: Path, manifest: dict[str, Any]) -> None:
+    def __init__(self, path: Path, manifest: dict[str, Any], lock: FileLock | None = None) -> None:
         self.path = path
         self._manifest = manifest
+        self._lock = lock  # held as long as this object lives, and no longer than the process
 
     @classmethod
     def open(
@@ -38,7 +41,7 @@ class RunFolder:
         resume: bool,
         stages: Collection[str] | None = None,
     ) -> "RunFolder":
-        """Claim a folder for a run; nothing is written if that fails.
+        """Claim a folder for a run, and for this process; nothing is written if that fails.
 
         Args:
             path: Folder of the run; made if it does not exist.
@@ -55,6 +58,7 @@ class RunFolder:
         Raises:
             FileExistsError: If the folder holds another run, this run without ``resume``, this run
                 with more chips, or files that are not a run.
+            BlockingIOError: If another process works on this run.
             ValueError: If its manifest cannot be read.
         """
         manifest = read_manifest(path)
@@ -68,8 +72,8 @@ class RunFolder:
             check_same_run(path, manifest, identity)
             check_resumed(path, manifest, resume)
             take_chips(path, manifest, identity, stages)
-        folder = cls(path, manifest)
         path.mkdir(parents=True, exist_ok=True)
+        folder = cls(path, manifest, _lock(path))
         folder._write()
         return folder
 
@@ -115,7 +119,7 @@ class RunFolder:
                 parts.append(f"--{key} {value}")
         if self.identity.get("recalibrate"):
             parts.append(f"--recalibrate {' '.join(self.identity['recalibrate'])}")
-        parts += [f"--set {setting}" for setting in self.identity.get("settings", [])]
+        parts += [f"--set {_shown(setting)}" for setting in self.identity.get("settings", [])]
         return " ".join(parts)
 
     @property
@@ -193,6 +197,26 @@ class RunFolder:
 
     def _write(self) -> None:
         write_atomically(self.path / MANIFEST, json.dumps(self._manifest, indent=2) + "\n")
+
+
+def _shown(setting: str) -> str:
+    key, _, value = setting.partition("=")
+    return f"{key}=PATH" if Path(value).is_absolute() else setting
+
+
+def _lock(path: Path) -> FileLock | None:
+    """Return a lock on a folder that other processes do not get; the system drops it in a crash."""
+    lock = FileLock(path / "run.lock", timeout=0, is_singleton=True)
+    try:
+        lock.acquire()
+    except Timeout as error:
+        raise BlockingIOError(
+            f"another process is at work in {str(path)!r}: wait until it ends, or give another "
+            "folder with --out."
+        ) from error
+    except NotImplementedError:  # this file system has no locks
+        return None
+    return lock
 
 
 def session_record(versions: dict[str, str], hardware: str, command: str) -> dict[str, Any]:

@@ -1,3 +1,7 @@
+import signal
+import subprocess
+import sys
+
 import pytest
 
 from aimc_lightning.evaluation.rows import DriftRow, RowFile
@@ -6,8 +10,33 @@ from aimc_lightning.recipes.run_folder import RunFolder
 IDENTITY = {"recipe": "a", "seed": 1}
 
 
+_HOLD = """
+import sys
+from pathlib import Path
+from aimc_lightning.recipes.run_folder import RunFolder
+folder = RunFolder.open(Path(sys.argv[1]), {"recipe": "a", "seed": 1}, resume=True)
+print("held", flush=True)
+sys.stdin.read()
+"""
+
+
 def _contents(path):
     return {file.name: file.read_bytes() for file in path.iterdir()}
+
+
+@pytest.mark.parametrize("stop", [signal.SIGKILL, signal.SIGTERM])
+def test_run_on_which_another_process_works_is_refused_until_that_ends(stop, tmp_path):
+    path = tmp_path / "run"
+    arguments = [sys.executable, "-c", _HOLD, str(path)]
+    with subprocess.Popen(arguments, stdin=-1, stdout=-1, text=True) as other:
+        assert other.stdout.readline() == "held\n"
+        before = _contents(path)
+        with pytest.raises(BlockingIOError, match=r"another process is at work in .*run'"):
+            RunFolder.open(path, {**IDENTITY, "chips": 3}, resume=True)
+        assert _contents(path) == before
+        assert RunFolder.read(path).identity == IDENTITY  # reading is free
+        other.send_signal(stop)
+    assert RunFolder.open(path, IDENTITY, resume=True).identity == IDENTITY
 
 
 def test_new_folder_is_made(tmp_path):
@@ -65,6 +94,15 @@ def test_finished_run_measures_more_chips_and_keeps_its_rows(tmp_path):
     assert len(RowFile(tmp_path / "run" / "drift.csv").rows) == 2
     same = RunFolder.open(tmp_path / "run", {**IDENTITY, "chips": 3}, resume=True)
     assert same.identity == more.identity
+
+
+def test_command_has_names_for_the_users_own_paths(tmp_path):
+    settings = [f"digital.model.init_args.pretrained={tmp_path}", "hwa.trainer.max_epochs=2"]
+    identity = {**IDENTITY, "data": str(tmp_path), "settings": settings}
+    assert RunFolder.open(tmp_path / "run", identity, resume=False).command == (
+        "aimc-lightning run a --data DIR --seed 1 "
+        "--set digital.model.init_args.pretrained=PATH --set hwa.trainer.max_epochs=2"
+    )
 
 
 def test_stage_that_is_not_wanted_keeps_its_chips_until_it_is(tmp_path):
