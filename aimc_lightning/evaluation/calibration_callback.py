@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import StochasticWeightAveraging, WeightAveraging
 from lightning.pytorch.utilities.model_helpers import is_overridden
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
@@ -26,9 +27,12 @@ class CalibrateInputRanges(Callback):
 
     Training moves a range by the inputs that it clips and knows nothing of the small currents of an
     aged chip, whose outputs drown in the noise of the ADC. The search of ``"mvm_error"`` does, if
-    ``input_range.init_times_s`` names such an age. The files of ``ModelCheckpoint`` are written
-    before, with the ranges of training; save the new ones by ``trainer.save_checkpoint`` after
-    ``fit``.
+    ``input_range.init_times_s`` names such an age.
+
+    The ranges are set after the last step that ``max_steps`` or ``max_epochs`` allows, so that the
+    last validation and the last files of ``ModelCheckpoint`` have them. A run that ends earlier
+    sets them once it has ended; its files have those of training, and a message says so: save the
+    new ones by ``trainer.save_checkpoint`` after ``fit``.
 
     Args:
         method: See :func:`~aimc_lightning.evaluation.calibration.calibrate_input_ranges`.
@@ -36,7 +40,8 @@ class CalibrateInputRanges(Callback):
 
     Raises:
         ValueError: If an argument is out of range; at the start of training, if no tile learns its
-            range or the module has neither ``validation_step`` nor ``test_step``.
+            range, the module has neither ``validation_step`` nor ``test_step``, or a callback
+            averages weights, which puts averaged ranges in the place of the new ones.
     """
 
     def __init__(self, method: Method = "mvm_error", max_batches: int = 20) -> None:
@@ -54,10 +59,37 @@ class CalibrateInputRanges(Callback):
                 "it out."
             )
         self._step(pl_module)
+        callbacks: list[Any] = trainer.callbacks  # type: ignore[attr-defined]
+        for other in callbacks:
+            if isinstance(other, WeightAveraging | StochasticWeightAveraging):
+                raise ValueError(
+                    f"CalibrateInputRanges: {type(other).__name__} puts averages over training in "
+                    "the place of the new ranges. Leave CalibrateInputRanges out, and call "
+                    "calibrate_input_ranges after fit."
+                )
+
+    def on_train_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,  # noqa: ANN401 - as in the base class
+        batch: Any,  # noqa: ANN401
+        batch_idx: int,
+    ) -> None:
+        """Set the ranges after the last step, before it is validated and saved."""
+        if _is_last_step(trainer):
+            self._calibrate(trainer, pl_module)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Set the ranges."""
+        """Set the ranges of a run that ended before its last step."""
+        if self._done:
+            return
         self._calibrate(trainer, pl_module)
+        if trainer.checkpoint_callbacks:
+            rank_zero_info(
+                "CalibrateInputRanges: the files of ModelCheckpoint have the ranges of training; "
+                "save the new ones by trainer.save_checkpoint."
+            )
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Set the ranges of a run that was resumed at its end, where nothing is trained."""
@@ -86,3 +118,13 @@ class CalibrateInputRanges(Callback):
         rank_zero_info(
             f"CalibrateInputRanges: input ranges of {len(tiles)} tiles set anew by {self.method!r}."
         )
+
+
+def _is_last_step(trainer: Trainer) -> bool:
+    """Return whether a limit of the Trainer ends the training with this batch."""
+    steps, epochs = trainer.max_steps, trainer.max_epochs
+    if 0 <= steps <= trainer.global_step:
+        return True
+    return (
+        trainer.is_last_batch and epochs not in (None, -1) and trainer.current_epoch + 1 >= epochs
+    )

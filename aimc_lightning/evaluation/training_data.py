@@ -35,7 +35,7 @@ def evaluation_step(trainer: Trainer, module: LightningModule) -> Callable[..., 
 def run_batches(
     trainer: Trainer, module: LightningModule, batches: Iterable[Any], step: Callable[..., Any]
 ) -> int:
-    """Run a step on batches, without gradient; what it logs or counts in metrics is dropped.
+    """Run a step on batches, without gradient; what it logs is dropped, metrics stay as they are.
 
     Args:
         trainer: Trainer past its set-up.
@@ -47,7 +47,10 @@ def run_batches(
         Number of batches.
     """
     count = 0
-    _reset_metrics(module)  # a digital pass before this left tensors of inference mode
+    metrics = [part for part in module.modules() if isinstance(part, Metric)]
+    kept = [_copied(vars(metric)) for metric in metrics]
+    for metric in metrics:
+        metric.reset()  # a digital pass before this left tensors of inference mode
     vars(module).update(log=_drop, log_dict=_drop)
     try:
         for batch in batches:
@@ -58,14 +61,14 @@ def run_batches(
             count += 1
     finally:
         del vars(module)["log"], vars(module)["log_dict"]
-        _reset_metrics(module)
+        for metric, state in zip(metrics, kept, strict=True):
+            vars(metric).update(state)
     return count
 
 
-def _reset_metrics(module: LightningModule) -> None:
-    for metric in module.modules():
-        if isinstance(metric, Metric):
-            metric.reset()
+def _copied(state: dict[str, Any]) -> dict[str, Any]:
+    """Return a copy that ``Metric.reset`` does not empty; it clears lists in place."""
+    return {key: list(value) if isinstance(value, list) else value for key, value in state.items()}
 
 
 def _drop(*_: object, **__: object) -> None:
