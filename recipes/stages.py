@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Callable, Collection
+from datetime import timedelta
 from typing import Any, TypeVar
 
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -16,6 +17,7 @@ from aimc_lightning.evaluation.results import DriftResults
 from aimc_lightning.evaluation.rows import RowFile
 from aimc_lightning.evaluation.sweep import evaluate_drift
 from aimc_lightning.integration.callback import AnalogTraining
+from aimc_lightning.recipes.exact_resume import ExactResume
 from aimc_lightning.recipes.lightning_cli import AimcCLI
 from aimc_lightning.recipes.recipe import Recipe
 from aimc_lightning.recipes.run_folder import RunFolder, write_atomically
@@ -25,6 +27,7 @@ from aimc_lightning.recipes.versions import describe_hardware
 CallbackT = TypeVar("CallbackT", bound=Callback)
 
 RUN_STAGES = ("digital", "direct", "hwa")
+SAVE_EVERY = timedelta(minutes=10)  # in an epoch; what a stop loses at most
 _WEIGHTS = "digital/weights.safetensors"
 TRAINED = "hwa/trained.ckpt"
 
@@ -165,18 +168,18 @@ class Experiment:
     def _build(self, stage: str, *arguments: str) -> AimcCLI:
         """Build a training stage that logs to and saves in its own folder."""
         folder = self.folder.path / stage
-        checkpoint = ModelCheckpoint(
-            dirpath=folder,
-            filename="last",
-            enable_version_counter=False,
-            save_on_train_epoch_end=True,
-        )
+        checkpoints = [
+            ModelCheckpoint(folder, "last", enable_version_counter=False, **when)
+            for when in ({"save_on_train_epoch_end": True}, {"train_time_interval": SAVE_EVERY})
+        ]
+        # The callback of the hardware-aware stage does this itself.
+        resume = [ExactResume()] if stage == "digital" else []
         logger = {
             "class_path": "lightning.pytorch.loggers.CSVLogger",
             "init_args": {"save_dir": str(folder), "name": "log"},  # one version a session
         }
         cli = self.recipe.build(
-            stage, self.folder.path, *arguments, callbacks=[checkpoint], logger=logger
+            stage, self.folder.path, *arguments, callbacks=[*checkpoints, *resume], logger=logger
         )
         folder.mkdir(exist_ok=True)
         cli.save_config(folder / "config.yaml")

@@ -242,7 +242,12 @@ def _skip_batches(trainer: Trainer, state: dict[str, Any], seen: int) -> None:
     """Make the epoch's iterator as it was and pass over the batches already trained on."""
     loaders = _loaders(trainer)
     if loaders and all(hasattr(loader, "load_state_dict") for loader in loaders):
-        return  # Lightning has restored them
+        # Lightning restores them when it makes them, and has no state yet if a module asks for
+        # estimated_stepping_batches in configure_optimizers.
+        if trainer.fit_loop._combined_loader_states_to_load:
+            trainer.fit_loop._load_combined_loader_states()
+            _make_iterator(trainer)
+        return
     fetcher = _fetcher(trainer)
     if trainer.current_epoch > 0:
         set_random_state(state["epoch_start"])

@@ -4,8 +4,11 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
+import torch
+from lightning.pytorch import Callback
 from lightning.pytorch.accelerators import CPUAccelerator
 
 from aimc_lightning.integration.callback import AnalogTraining
@@ -65,6 +68,40 @@ def test_resumed_run_gives_the_rows_of_an_uninterrupted_one(short_run, tmp_path,
     assert (tmp_path / "parts" / "drift.csv").read_text() == (
         tmp_path / "run" / "drift.csv"
     ).read_text()
+
+
+class _Stop(Callback):
+    def on_train_batch_end(self, trainer, *_):
+        if trainer.global_step == 13:
+            raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("name", ["resnet8_digits", "lstm_charlm"])
+@pytest.mark.parametrize("stage", ["digital", "hwa"])
+def test_run_stopped_within_an_epoch_loses_no_batch_and_ends_the_same(
+    name, stage, short_run, tmp_path, monkeypatch
+):
+    whole = short_run(name)
+    for change in ("max_epochs=2", "limit_train_batches=10", "limit_val_batches=1"):
+        whole += ["--set", f"digital.trainer.{change}", "--set", f"hwa.trainer.{change}"]
+    main(whole)
+    monkeypatch.setattr(stages, "SAVE_EVERY", timedelta(0))
+    parts = [str(tmp_path / "parts") if part == str(tmp_path / "run") else part for part in whole]
+    build = Recipe.build
+
+    def stopping(self, at, *arguments, callbacks=(), **defaults):
+        stops = [_Stop()] if at == stage else []
+        return build(self, at, *arguments, callbacks=[*callbacks, *stops], **defaults)
+
+    monkeypatch.setattr(Recipe, "build", stopping)
+    with pytest.raises(SystemExit):
+        main(parts)
+    monkeypatch.setattr(Recipe, "build", build)
+    last = torch.load(tmp_path / "parts" / stage / "last.ckpt", weights_only=True)
+    assert last["global_step"] >= 12
+    main([*parts, "--resume"])
+    for file in ("digital/weights.safetensors", "drift.csv"):
+        assert (tmp_path / "parts" / file).read_bytes() == (tmp_path / "run" / file).read_bytes()
 
 
 def test_finished_run_is_only_shown_again(short_run, tmp_path, monkeypatch, capsys):
