@@ -182,7 +182,7 @@ def _change_callback(callbacks: list[dict[str, Any]], path: str, value: str, set
     Args:
         callbacks: The recipe's, as in its file.
         path: ``CLASS.KEY``, where keys below the first are joined by dots, too.
-        value: New value as YAML.
+        value: New value, as JSON or YAML.
         setting: The whole of it, for messages.
     """
     name, *keys = path.split(".")
@@ -198,13 +198,20 @@ def _change_callback(callbacks: list[dict[str, Any]], path: str, value: str, set
         place = place.setdefault(key, {})
         if not isinstance(place, dict):
             raise ValueError(f"--set {setting!r}: {key!r} holds {place!r}, which has no keys.")
-    place[keys[-1]] = yaml.safe_load(value)
+    place[keys[-1]] = _parsed(value)
     config = found[0]["init_args"].get("config")
     if isinstance(config, dict):
         try:  # the parser finds the same faults, but buries them in the whole list
             TileConfig.from_dict({part: config[part] for part in config if part != "chip"})
         except (TypeError, ValueError) as error:
             raise ValueError(f"--set {setting!r} gives tiles that cannot be: {error}") from error
+
+
+def _parsed(value: str) -> Any:  # noqa: ANN401
+    try:
+        return json.loads(value)  # knows 1e-4 as a number, YAML 1.1 does not
+    except ValueError:
+        return yaml.safe_load(value)
 
 
 def _file_hash(path: Path) -> str:

@@ -5,12 +5,14 @@ import sys
 import time
 from dataclasses import replace
 from datetime import timedelta
+from operator import attrgetter
 
 import pytest
 import torch
 from lightning.pytorch import Callback
 from lightning.pytorch.accelerators import CPUAccelerator
 
+from aimc_lightning.config import ClipConfig
 from aimc_lightning.integration.callback import AnalogTraining
 from aimc_lightning.recipes import stages
 from aimc_lightning.recipes.catalog import list_recipes
@@ -173,6 +175,23 @@ def test_unknown_setting_is_named_and_nothing_written(tmp_path, capsys):
     assert code == 2
     assert "max_epoch" in text
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "expected"),
+    [
+        ("input_range.decay", "1e-4", 1e-4),
+        ("input_range.init_times_s", "[0, 3600]", (0, 3600)),
+        ("clip", "{type: gaussian, sigma: 2}", ClipConfig("gaussian", 2.0)),
+        ("weight_noise.type", "device", "device"),
+        ("adc.bits", "null", None),
+    ],
+)
+def test_values_of_callbacks_are_read_as_json_or_yaml(key, value, expected, tmp_path):
+    settings = (f"{HWA_CALLBACKS}.AnalogTraining.config.{key}={value}",)
+    cli = Recipe("resnet8_digits", settings=settings).build("hwa", tmp_path)
+    found = next(one for one in cli.trainer.callbacks if isinstance(one, AnalogTraining))
+    assert attrgetter(key)(found.tile_config) == expected
 
 
 def test_run_takes_one_device_of_many(monkeypatch, tmp_path):
