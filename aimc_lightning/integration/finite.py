@@ -32,7 +32,7 @@ def check_weights(model: nn.Module) -> None:
     if not named:
         return
     device = named[0][1].device
-    flags = torch.stack([torch.isfinite(local_part(p)).all().to(device) for _, p in named]).tolist()
+    flags = torch.stack([_is_finite(local_part(p)).to(device) for _, p in named]).tolist()
     bad = [name for (name, _), finite in zip(named, flags, strict=True) if not finite]
     if bad:
         raise ValueError(
@@ -62,7 +62,7 @@ class InputWatch:
         def note(_: nn.Module, inputs: tuple[Any, ...]) -> None:
             for x in inputs:
                 if isinstance(x, Tensor) and x.is_floating_point():
-                    bad = ~torch.isfinite(x.detach()).all()
+                    bad = ~_is_finite(x)
                     known = self._flags.get(name)
                     self._flags[name] = bad if known is None else known | bad
 
@@ -108,9 +108,10 @@ def batch_is_finite(batch: Any) -> Tensor:  # noqa: ANN401 - batches have any fo
 
 
 def _is_finite(x: Tensor) -> Tensor:
-    if x.is_floating_point():
-        return torch.isfinite(x.detach()).all()
-    return torch.ones((), dtype=torch.bool, device=x.device)
+    if not x.is_floating_point() or x.numel() == 0:
+        return torch.ones((), dtype=torch.bool, device=x.device)
+    # One pass over memory, where isfinite().all() takes five; NaN comes through both.
+    return torch.stack(torch.aminmax(x.detach())).isfinite().all()
 
 
 class NonFiniteGuard:
@@ -140,7 +141,7 @@ class NonFiniteGuard:
 
     def on_loss(self, model: nn.Module, loss: Tensor) -> None:
         """Look at a loss before it changes the weights."""
-        finite = torch.isfinite(loss.detach()).all()
+        finite = _is_finite(loss)
         if finite.device.type != "cpu":
             self._collect(finite)
             return
