@@ -3,8 +3,10 @@
 Writes ``zoo/<entry>/results.csv`` from a finished run folder, and generates the tables of the
 entry's card, of the recipe's README, of ``recipes/README.md`` and of ``README.md`` from all such
 files. A run of one of several tasks gives ``results_<task>.csv``; their mean becomes
-``results.csv`` when all are there. Without a run it only generates the tables; with ``--check`` it
-writes nothing and fails if a table is not what its ``results.csv`` says.
+``results.csv`` when all are there. ``--as NAME`` keeps a run by another schedule beside that of
+the entry, in ``results_<NAME>.csv`` and with a table of its own. Without a run it only generates
+the tables; with ``--check`` it writes nothing and fails if a table is not what its ``results.csv``
+says.
 """
 
 import argparse
@@ -158,6 +160,19 @@ def task_results(root: Path, name: str) -> dict[str, list[dict[str, str]]]:
     return {task: read_results(path) for task, path in files.items() if path.is_file()}
 
 
+def other_results(root: Path, name: str) -> dict[str, list[dict[str, str]]]:
+    """Return the rows of each run of an entry that was published under a name of its own.
+
+    Args:
+        root: Folder of the entries.
+        name: An entry.
+    """
+    tasks = get_entry(name).tasks
+    paths = sorted((root / name).glob("results_*.csv"))
+    names = {path.stem.removeprefix("results_"): path for path in paths}
+    return {own: read_results(path) for own, path in names.items() if own not in tasks}
+
+
 def generated_files(root: Path) -> dict[Path, str]:
     """Return what each file with a results table, and each mean of tasks, should hold.
 
@@ -178,6 +193,8 @@ def generated_files(root: Path) -> dict[Path, str]:
             parts.append(
                 f"### Mean of the tasks\n\n{entry_table(rows)}" if tasks else entry_table(rows)
             )
+        others = other_results(root / "zoo", name)
+        parts += [f"### {own.replace('_', ' ')}\n\n{entry_table(o)}" for own, o in others.items()]
         if rows and tasks:
             files[folder / "results.csv"] = _csv_text(rows)
         for path in (folder / "card.md", root / "recipes" / name / "README.md"):
@@ -216,11 +233,17 @@ def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("runs", nargs="*", type=Path, metavar="RUN", help="folders of runs")
     parser.add_argument("--root", type=Path, default=Path(), help="the repository (default: here)")
+    parser.add_argument(
+        "--as", dest="name", metavar="NAME", help="keep the run beside that of the entry"
+    )
     parser.add_argument("--check", action="store_true", help="write nothing, fail if out of date")
     arguments = parser.parse_args(argv)
+    if arguments.name is not None and len(arguments.runs) != 1:
+        parser.error(f"--as {arguments.name} names one run, got {len(arguments.runs)}.")
     for run, text in {run: results_of_run(run) for run in arguments.runs}.items():
         identity = RunFolder.read(run).identity
-        file = f"results_{identity['task']}.csv" if identity.get("task") else "results.csv"
+        own = arguments.name or identity.get("task")
+        file = f"results_{own}.csv" if own else "results.csv"
         write_atomically(arguments.root / "zoo" / identity["recipe"] / file, text)
     for path, text in generated_files(arguments.root).items():
         if path.is_file() and path.read_text(encoding="utf-8") == text:

@@ -16,6 +16,7 @@ from aimc_lightning.integration.times import parse_time
 from aimc_lightning.recipes.catalog import list_recipes, recipe_files
 from aimc_lightning.recipes.lightning_cli import AimcCLI
 from aimc_lightning.recipes.recalibrate import add_recalibrate
+from aimc_lightning.zoo.pretrained import from_pretrained
 
 NAME = "evaluate"
 HELP = "measure a checkpoint on programmed chips over time"
@@ -29,15 +30,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="file with trainer, model and data, as for 'aimc-lightning test'",
     )  # fmt: skip
     source.add_argument("--zoo", metavar="NAME", help="entry of the zoo: takes its drift.yaml")
-    parser.add_argument(
-        "--ckpt_path", type=Path, metavar="FILE", required=True,
+    network = parser.add_mutually_exclusive_group(required=True)
+    network.add_argument(
+        "--ckpt_path", type=Path, metavar="FILE",
         help="analog checkpoint, or a digital one, which is mapped directly",
+    )  # fmt: skip
+    network.add_argument(
+        "--pretrained", metavar="NAME",
+        help="what from_pretrained loads: an entry that ships a checkpoint, a folder, a hub id",
     )  # fmt: skip
     parser.add_argument(
         "--times", nargs="+", metavar="TIME", help="after programming, such as 1s 1h 1d 1y"
     )
     parser.add_argument("--chips", type=int, metavar="N", help="number of chips")
     parser.add_argument("--seed", type=int, metavar="N", help="chooses the chips and their noise")
+    parser.add_argument(
+        "--digital", type=float, metavar="SCORE",
+        help="score that counts as A* of 100 %% (default: that of the same weights, digitally)",
+    )  # fmt: skip
     add_recalibrate(parser)
     parser.add_argument(
         "--out", type=Path, metavar="DIR", required=True,
@@ -50,8 +60,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.epilog = (
         "example: aimc-lightning evaluate --zoo resnet8_digits --ckpt_path "
-        "runs/resnet8_digits/hwa/trained.ckpt --times 1s 1d --chips 5 --out drift. Times, chips "
-        "and seed that are not given are those of DriftEvaluation in the YAML, or its defaults."
+        "runs/resnet8_digits/hwa/trained.ckpt --times 1s 1d --chips 5 --out drift. Times, chips, "
+        "seed and digital score that are not given are those of DriftEvaluation in the YAML, or "
+        "its defaults."
     )
 
 
@@ -65,7 +76,6 @@ def execute(arguments: argparse.Namespace) -> None:
     if arguments.chips is not None:
         checked_chips(arguments.chips)
     parse_variants(arguments.recalibrate, 1, True, [])
-    checkpoint = read_checkpoint(arguments.ckpt_path)
     cli = AimcCLI(
         ["--config", str(config), *(f"--{setting}" for setting in arguments.set)],
         run=False,
@@ -73,7 +83,7 @@ def execute(arguments: argparse.Namespace) -> None:
         trainer_defaults={"devices": 1, "logger": False, "enable_checkpointing": False},
     )
     settings = _first(cli, DriftEvaluation) or DriftEvaluation()
-    module = _loaded(cli, checkpoint, arguments.ckpt_path)
+    module = _network(cli.model, arguments)
     training = _first(cli, AnalogTraining) or AnalogTraining()
     arguments.out.mkdir(parents=True, exist_ok=True)
     results = evaluate_drift(
@@ -84,7 +94,7 @@ def execute(arguments: argparse.Namespace) -> None:
         arguments.chips or settings.chips,
         metric=settings.metric,
         chance=settings.chance,
-        digital=settings.digital,
+        digital=settings.digital if arguments.digital is None else arguments.digital,
         config=training.tile_config,
         seed=settings.seed if arguments.seed is None else arguments.seed,
         csv_path=arguments.out / "drift.csv",
@@ -98,12 +108,27 @@ def execute(arguments: argparse.Namespace) -> None:
     console.print(f"files: {arguments.out}")
 
 
-def _loaded(cli: AimcCLI, checkpoint: dict[str, Any], path: Path) -> LightningModule:
-    """Return the module with the weights of a checkpoint, analog if that is."""
+def _network(module: LightningModule, arguments: argparse.Namespace) -> LightningModule:
+    """Return the module with the weights that are to be measured, analog if these are."""
+    path = arguments.ckpt_path
+    if path is None:
+        return _pretrained(module, arguments.pretrained)
+    checkpoint = read_checkpoint(path)
     if read_metadata(checkpoint) is not None:
-        return load_from_checkpoint(type(cli.model), path)
-    cli.model.load_state_dict(checkpoint["state_dict"], strict=True)
-    return cli.model
+        return load_from_checkpoint(type(module), path)
+    module.load_state_dict(checkpoint["state_dict"], strict=True)
+    return module
+
+
+def _pretrained(module: LightningModule, name: str) -> LightningModule:
+    """Return what ``from_pretrained`` loads, if it is of the kind of a module."""
+    loaded = from_pretrained(name)
+    if not isinstance(loaded, type(module)):
+        raise ValueError(
+            f"--pretrained {name!r} is a {type(loaded).__name__}, the data and the metric are "
+            f"those of a {type(module).__name__}: give the --zoo or --config of this network."
+        )
+    return loaded
 
 
 def _zoo_config(name: str) -> Path:

@@ -9,6 +9,7 @@ from aimc_lightning.integration.callback import AnalogTraining
 from aimc_lightning.recipes.catalog import recipe_files
 from aimc_lightning.recipes.cli import main
 from aimc_lightning.recipes.lightning_cli import AimcCLI
+from aimc_lightning.zoo.pretrained import shipped_checkpoint
 from aimc_lightning.zoo.registry import get_model
 from tests.helpers.toy import LIGHTNING_ADVICE
 
@@ -59,6 +60,32 @@ def test_evaluate_goes_on_where_it_stopped(checkpoint, tmp_path):
     (out / "drift.csv").write_bytes(b"".join(expected.splitlines(keepends=True)[:-1]))
     _run(checkpoint, out, "--times", "1s", "1h")
     assert (out / "drift.csv").read_bytes() == expected
+
+
+def test_evaluate_measures_the_network_that_ships(tmp_path):
+    pytest.importorskip("sklearn")
+    source = ["--zoo", "resnet8_digits", "--pretrained", "resnet8_digits", "--digital", "0.992"]
+    options = ["--times", "1h", "--chips", "2", "--traceback"]
+    main(["evaluate", *source, *options, "--out", str(tmp_path / "out")])
+    published = shipped_checkpoint("resnet8_digits") / "eval" / "drift.csv"
+    with published.open() as file:
+        expected = {
+            row["chip"]: float(row["value"])
+            for row in csv.DictReader(file)
+            if (row["stage"], row["t_inference_s"]) == ("hwa", "3600.0") and int(row["chip"]) < 2
+        }
+    found = {row["chip"]: float(row["value"]) for row in _rows(tmp_path / "out")}
+    # Matrices ship in half precision, the published rows are from before the rounding.
+    assert found == pytest.approx(expected, abs=0.01)
+    assert json.loads((tmp_path / "out" / "drift.json").read_text())["digital"] == 0.992
+
+
+def test_network_of_another_kind_is_refused(tmp_path):
+    pytest.importorskip("sklearn")
+    source = ["--zoo", "resnet8_digits", "--pretrained", "lstm_charlm"]
+    with pytest.raises(ValueError, match="'lstm_charlm' is a .*: give the --zoo or --config of"):
+        main(["evaluate", *source, "--out", str(tmp_path / "out"), "--traceback"])
+    assert not (tmp_path / "out").exists()
 
 
 def test_evaluate_measures_what_helps_without_training(checkpoint, tmp_path, capsys):

@@ -44,6 +44,22 @@ def test_run_is_published_with_its_own_numbers(root, short_run, tmp_path):
     main(["--root", str(target), "--check"])
 
 
+def test_run_by_another_schedule_is_kept_beside_that_of_the_entry(root, short_run, tmp_path):
+    command_line(short_run("resnet8_digits"))
+    target = _repository(root, tmp_path / "repository")
+    main([str(tmp_path / "run"), "--root", str(target)])
+    before = (target / "README.md").read_text()
+    main([str(tmp_path / "run"), "--root", str(target), "--as", "short_schedule"])
+    folder = target / "zoo" / "resnet8_digits"
+    assert read_results(folder / "results_short_schedule.csv") == read_results(
+        folder / "results.csv"
+    )
+    card = (folder / "card.md").read_text()
+    assert card.count("| HWA trained |") == 2
+    assert "### short schedule" in card
+    assert (target / "README.md").read_text() == before
+
+
 def test_stages_without_training_take_the_time_of_their_network(root, short_run, tmp_path):
     command_line([*short_run("resnet8_digits"), "--recalibrate", "batch_norm"])
     rows = {row["stage"]: row for row in csv.DictReader(StringIO(results_of_run(tmp_path / "run")))}
