@@ -6,10 +6,10 @@ from typing import Any
 
 from rich.table import Table
 
-from aimc_lightning.integration.times import format_time
 from aimc_lightning.recipes.catalog import list_recipes
 from aimc_lightning.recipes.publish import read_results, task_results
 from aimc_lightning.recipes.sizes import size_of
+from aimc_lightning.times import format_time
 from aimc_lightning.zoo.registry import get_entry
 
 _NUMBERS = ("t_inference_s", "mean", "std", "a_star")

@@ -20,9 +20,9 @@ from typing import Any
 from aimc_lightning.evaluation.metrics import lower_is_better
 from aimc_lightning.evaluation.results import DriftResults
 from aimc_lightning.evaluation.rows import RowFile
-from aimc_lightning.integration.times import format_time
 from aimc_lightning.recipes.run_folder import RunFolder, finished_stages, write_atomically
 from aimc_lightning.recipes.task_mean import mean_of_tasks
+from aimc_lightning.times import format_time
 from aimc_lightning.zoo.registry import get_entry
 
 COLUMNS = (

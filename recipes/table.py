@@ -3,7 +3,7 @@
 from rich.table import Table
 
 from aimc_lightning.evaluation.results import DriftResults
-from aimc_lightning.integration.times import format_time
+from aimc_lightning.times import format_time
 
 _NAMES = {"direct": "directly mapped", "hwa": "HWA trained"}
 

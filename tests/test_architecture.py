@@ -10,7 +10,7 @@ ROOT = Path(__file__).resolve().parent.parent
 # A module imports only from rows above its own or from its own folder.
 ROWS = (
     ("functional",),
-    ("devices", "checks"),
+    ("devices", "checks", "times"),
     ("config", "forward_config", "tile_config", "presets"),
     ("tiles",),
     ("explain",),

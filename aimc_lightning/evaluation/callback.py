@@ -17,7 +17,7 @@ from aimc_lightning.evaluation.rows import RowFile
 from aimc_lightning.evaluation.sweep import checked_chips, derived_chance
 from aimc_lightning.evaluation.training_data import training_source
 from aimc_lightning.evaluation.variants import Variant, check_tiles, parse_variants
-from aimc_lightning.integration.times import parse_time
+from aimc_lightning.times import parse_time
 
 
 class WithoutTraining(TypedDict, total=False):

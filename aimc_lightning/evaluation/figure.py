@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
 from aimc_lightning.evaluation.summary import DriftSummary
-from aimc_lightning.integration.times import format_time
+from aimc_lightning.times import format_time
 
 _LABELS = {"direct": "directly mapped", "hwa": "hardware-aware trained"}
 _METHODS = {"bn": "batch norm re-estimated", "column": "compensated per column"}

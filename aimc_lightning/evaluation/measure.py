@@ -28,7 +28,6 @@ from aimc_lightning.evaluation.ranks import each_rank_alone
 from aimc_lightning.evaluation.rows import DriftRow, RowFile
 from aimc_lightning.integration.digital import digital_layers
 from aimc_lightning.integration.finite import InputWatch, check_weights
-from aimc_lightning.integration.times import format_time
 from aimc_lightning.nn.base import (
     analog_layers,
     program_,
@@ -36,6 +35,7 @@ from aimc_lightning.nn.base import (
     tile_arrays,
     unprogram_,
 )
+from aimc_lightning.times import format_time
 
 
 @dataclass(frozen=True)

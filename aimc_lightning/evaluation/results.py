@@ -16,7 +16,7 @@ from aimc_lightning.evaluation.figure import drift_figure
 from aimc_lightning.evaluation.metrics import is_share, lower_is_better
 from aimc_lightning.evaluation.rows import DriftRow, write_rows
 from aimc_lightning.evaluation.summary import DriftSummary
-from aimc_lightning.integration.times import format_time
+from aimc_lightning.times import format_time
 
 
 @dataclass(frozen=True)

@@ -26,8 +26,8 @@ from aimc_lightning.evaluation.rows import DriftRow, RowFile
 from aimc_lightning.evaluation.runner import make_runner
 from aimc_lightning.evaluation.sweep import checked_chips
 from aimc_lightning.evaluation.tolerances import SensitivityResults, Tolerance
-from aimc_lightning.integration.times import format_time, parse_time
 from aimc_lightning.nn.base import analog_arrays, analog_layers
+from aimc_lightning.times import format_time, parse_time
 
 #: One value for each chip, by amount.
 Curve = dict[float, list[float]]

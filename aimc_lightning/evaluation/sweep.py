@@ -15,8 +15,8 @@ from aimc_lightning.evaluation.rows import DriftRow, RowFile
 from aimc_lightning.evaluation.runner import make_runner
 from aimc_lightning.evaluation.training_data import training_source
 from aimc_lightning.evaluation.variants import parse_variants
-from aimc_lightning.integration.times import parse_time
 from aimc_lightning.nn.base import analog_layers
+from aimc_lightning.times import parse_time
 
 
 def evaluate_drift(

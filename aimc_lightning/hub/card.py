@@ -9,7 +9,7 @@ from huggingface_hub import EvalResult, ModelCardData
 from aimc_lightning.config import TileConfig
 from aimc_lightning.evaluation.results import DriftResults
 from aimc_lightning.hub.config_file import Origin
-from aimc_lightning.integration.times import format_time
+from aimc_lightning.times import format_time
 
 _STAGES = {"direct": "directly mapped", "hwa": "HWA trained"}
 

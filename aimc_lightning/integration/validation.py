@@ -13,8 +13,8 @@ from lightning.pytorch.trainer.connectors.logger_connector.result import _Result
 
 from aimc_lightning.integration.digital import digital_layers
 from aimc_lightning.integration.randomness import random_state, set_random_state
-from aimc_lightning.integration.times import parse_time
 from aimc_lightning.nn.base import program_, set_time_, unprogram_
+from aimc_lightning.times import parse_time
 
 
 @dataclass(frozen=True)

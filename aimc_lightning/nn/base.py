@@ -18,6 +18,7 @@ from aimc_lightning.config import TileConfig
 from aimc_lightning.nn.sharded import whole_parameters
 from aimc_lightning.tiles.array import TileArray
 from aimc_lightning.tiles.tile import AnalogTile
+from aimc_lightning.times import parse_time
 
 L = TypeVar("L", bound=nn.Module)
 
@@ -238,19 +239,20 @@ def program_(model: nn.Module, seed: int) -> None:
         array.program_(weight, generator)
 
 
-def set_time_(model: nn.Module, t_inference_s: float, seed: int = 0) -> None:
+def set_time_(model: nn.Module, t_inference_s: str | float, seed: int = 0) -> None:
     """Age a programmed model: drift, 1/f noise, compensation, and a fresh stream of forward noise.
 
     Args:
         model: Programmed model.
-        t_inference_s: Seconds since the end of programming; 0 is right after it, without 1/f noise.
+        t_inference_s: Time since the end of programming, seconds or text such as ``"1d"``; 0 is
+            right after it, without 1/f noise.
         seed: Chooses the read noise.
 
     Raises:
-        ValueError: If the model was never programmed, or the time is negative or without data.
+        ValueError: If the model was never programmed, or the time is negative, without data or
+            cannot be read.
     """
-    if not t_inference_s >= 0:
-        raise ValueError(f"t_inference_s must not be negative, got {t_inference_s}.")
+    time_s = parse_time(t_inference_s)
     if torch.is_inference_mode_enabled():
         raise RuntimeError(
             "Call set_time_ outside inference mode: tensors made in it cannot be used later."
@@ -261,7 +263,7 @@ def set_time_(model: nn.Module, t_inference_s: float, seed: int = 0) -> None:
                 raise ValueError(
                     f"Layer {name!r} was never programmed; call program_(model, seed) first."
                 )
-            tile.chip.set_time_(float(t_inference_s), generator)  # type: ignore[union-attr,operator]
+            tile.chip.set_time_(time_s, generator)  # type: ignore[union-attr,operator]
 
 
 def unprogram_(model: nn.Module) -> None:

@@ -12,6 +12,7 @@ GROUPS = {
 }  # fmt: skip
 TASKS = {
     "checks": "messages of wrong settings",
+    "times": "seconds of '1d'",
     "functional": "physics on tensors",
     "devices": "memory devices, converters",
     "config": "settings and presets",

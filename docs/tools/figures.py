@@ -12,11 +12,11 @@ from torch import nn
 from aimc_lightning.devices import DualPair, HermesDevice, PCMDevice, SinglePair
 from aimc_lightning.evaluation.mvm_error import mvm_error
 from aimc_lightning.functional.ir_drop_exact import compare_ir_drop
-from aimc_lightning.integration.times import format_time
 from aimc_lightning.nn.base import program_
 from aimc_lightning.nn.linear import AnalogLinear
 from aimc_lightning.presets import get_preset
 from aimc_lightning.recipes.publish import read_results
+from aimc_lightning.times import format_time
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "docs" / "figures"

@@ -12,10 +12,10 @@ from aimc_lightning.evaluation.callback import DriftEvaluation
 from aimc_lightning.evaluation.sweep import checked_chips, evaluate_drift
 from aimc_lightning.evaluation.variants import parse_variants
 from aimc_lightning.integration.callback import AnalogTraining
-from aimc_lightning.integration.times import parse_time
 from aimc_lightning.recipes.catalog import list_recipes, recipe_files
 from aimc_lightning.recipes.lightning_cli import AimcCLI
 from aimc_lightning.recipes.recalibrate import add_recalibrate
+from aimc_lightning.times import parse_time
 from aimc_lightning.zoo.pretrained import from_pretrained
 
 NAME = "evaluate"

@@ -9,7 +9,7 @@ from matplotlib.ticker import NullLocator
 
 from aimc_lightning.evaluation.layers.weights import BINS, LayerWeights
 from aimc_lightning.evaluation.results import DriftResults
-from aimc_lightning.integration.times import format_time
+from aimc_lightning.times import format_time
 
 # Palette of Okabe and Ito; markers and line styles differ as well.
 _COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from aimc_lightning.config import TileConfig
 from aimc_lightning.evaluation.mapping.report import HEADER
 from aimc_lightning.explain.stages import explain
-from aimc_lightning.integration.times import format_time
 from aimc_lightning.recipes.html_report.run_data import RunData
+from aimc_lightning.times import format_time
 
 _STAGES = {"direct": "directly mapped", "hwa": "HWA trained"}
 

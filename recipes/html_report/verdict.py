@@ -4,7 +4,7 @@ import math
 
 from aimc_lightning.evaluation.results import DriftResults
 from aimc_lightning.evaluation.summary import DriftSummary
-from aimc_lightning.integration.times import format_time
+from aimc_lightning.times import format_time
 
 
 def verdict(results: DriftResults | None) -> list[str]:

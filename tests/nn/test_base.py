@@ -121,8 +121,19 @@ def test_time_needs_a_programmed_model_and_names_the_layer():
 def test_negative_time_is_refused(time_s):
     model = _model()
     program_(model, 0)
-    with pytest.raises(ValueError, match=f"must not be negative, got {time_s}"):
+    with pytest.raises(ValueError, match=f"The time {time_s} is not possible: it must be a number"):
         set_time_(model, time_s)
+
+
+def test_time_may_be_text():
+    model = _model()
+    program_(model, 0)
+    set_time_(model, "1d")
+    found = _chip(model, 0)
+    set_time_(model, 86400.0)
+    assert torch.equal(found, _chip(model, 0))
+    with pytest.raises(ValueError, match="Cannot read the time 'tomorrow'"):
+        set_time_(model, "tomorrow")
 
 
 @pytest.mark.parametrize("call", [lambda m: program_(m, 0), lambda m: set_time_(m, 1.0)])

@@ -23,9 +23,9 @@ from aimc_lightning.evaluation.results import DriftResults
 from aimc_lightning.evaluation.rows import DriftRow, RowFile
 from aimc_lightning.evaluation.runner import make_runner
 from aimc_lightning.evaluation.sweep import checked_chips
-from aimc_lightning.integration.times import parse_time
 from aimc_lightning.nn.base import analog_arrays, analog_layers
 from aimc_lightning.tiles.array import TileArray
+from aimc_lightning.times import parse_time
 
 #: What is done to the chosen layers.
 Spare = Literal["digital", "device_noise"]

@@ -32,7 +32,6 @@ from aimc_lightning.evaluation.training_data import (
     run_batches,
 )
 from aimc_lightning.integration.randomness import kept_random_state
-from aimc_lightning.integration.times import parse_time
 from aimc_lightning.nn.base import (
     analog_arrays,
     analog_layers,
@@ -41,6 +40,7 @@ from aimc_lightning.nn.base import (
     set_time_,
     unprogram_,
 )
+from aimc_lightning.times import parse_time
 
 
 def layer_report(

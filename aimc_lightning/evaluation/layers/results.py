@@ -14,7 +14,7 @@ from rich.table import Table
 
 from aimc_lightning.evaluation.figure import BLUE, ORANGE
 from aimc_lightning.evaluation.rows import DriftRow
-from aimc_lightning.integration.times import format_time
+from aimc_lightning.times import format_time
 
 
 @dataclass(frozen=True)

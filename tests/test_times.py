@@ -1,6 +1,6 @@
 import pytest
 
-from aimc_lightning.integration.times import format_time, parse_time
+from aimc_lightning.times import format_time, parse_time
 
 
 @pytest.mark.parametrize(("text", "seconds"), [
