@@ -96,8 +96,7 @@ def read_results(path: Path) -> list[dict[str, str]]:
 def entry_table(rows: list[dict[str, str]]) -> str:
     """Return the table of one entry: each stage at each time, mean, spread over chips and A*."""
     times = sorted({float(row["t_inference_s"]) for row in rows if row["t_inference_s"]})
-    chips = {row["stage"].partition("+")[0]: row["chips"] for row in rows if row["chips"]}
-    most = max(chips.values(), key=int)
+    chips, most = _chips(rows)
     fewer = ", ".join(f"{_NAMES[stage]}: {n}" for stage, n in chips.items() if n != most)
     metric = rows[0]["metric"]
     direction = ", an error (lower is better)," if lower_is_better(metric) else ""
@@ -120,6 +119,12 @@ def entry_table(rows: list[dict[str, str]]) -> str:
     return "\n".join(lines)
 
 
+def _chips(rows: list[dict[str, str]]) -> tuple[dict[str, str], str]:
+    """Return the number of chips of each network, and the largest."""
+    chips = {row["stage"].partition("+")[0]: row["chips"] for row in rows if row["chips"]}
+    return chips, max(chips.values(), key=int)
+
+
 def _cell(row: dict[str, str]) -> str:
     if not row["t_inference_s"]:
         return f"{100 * float(row['mean']):.2f}"
@@ -138,7 +143,9 @@ def summary_table(results: dict[str, list[dict[str, str]]]) -> str:
         keys = [("digital", ""), *((s, t) for s in ("direct", "hwa") for t in _SHOWN)]
         cells = [_cell(found[key]) if key in found else "" for key in keys]
         kind = " (error)" if lower_is_better(rows[0]["metric"]) else ""
-        lines.append(f"| {name}{kind} | {' | '.join(cells)} | {rows[-1]['chips']} |")
+        chips, most = _chips(rows)
+        fewer = "".join(f" ({stage} {n})" for stage, n in chips.items() if n != most)
+        lines.append(f"| {name}{kind} | {' | '.join(cells)} | {most}{fewer} |")
     note = (
         "Accuracy, or error where the name says so, in percent: mean and standard deviation over "
         "chips.\nIn brackets A*, where 100 % is the digital network and 0 % a random guess."

@@ -12,6 +12,7 @@ from aimc_lightning.recipes.publish import (
     main,
     read_results,
     results_of_run,
+    summary_table,
 )
 
 
@@ -79,6 +80,7 @@ def test_stages_on_different_chips_are_told_apart(short_run, tmp_path):
     assert {(row["stage"], row["chips"]) for row in rows[1:]} == {("direct", "1"), ("hwa", "2")}
     assert {row["stage"] for row in rows if "--chips 1" in row["command"]} == {"direct"}
     assert "over 2 chips (directly mapped: 1), in brackets" in entry_table(rows)
+    assert summary_table({"resnet8_digits": rows}).splitlines()[2].endswith("| 2 (direct 1) |")
 
 
 def test_table_edited_by_hand_fails_the_check(root, tmp_path):
