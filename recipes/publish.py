@@ -109,8 +109,8 @@ def entry_table(rows: list[dict[str, str]]) -> str:
     ]
     for stage in dict.fromkeys(row["stage"] for row in rows):
         of_stage = [row for row in rows if row["stage"] == stage]
-        cells = [_cell(row) for row in of_stage]
-        cells += [""] * (len(times) - len(cells))
+        found = {float(row["t_inference_s"] or times[0]): row for row in of_stage}
+        cells = [_cell(found[time]) if time in found else "" for time in times]
         base, plus, how = stage.partition("+")
         name, seconds = _NAMES[base] + plus + how, float(of_stage[0]["seconds"])
         lines.append(f"| {name} | {' | '.join(cells)} | {seconds:.0f} |")

@@ -16,8 +16,8 @@ def test_python_blocks_run(root, tmp_path, monkeypatch, capsys):
 def test_shell_lines_are_commands(root):
     from aimc_lightning.recipes.cli import _parser
 
-    (block,) = re.findall(r"```sh\n(.*?)```", (root / "docs" / "hub.md").read_text(), re.DOTALL)
-    for line in block.splitlines():
+    blocks = re.findall(r"```sh\n(.*?)```", (root / "docs" / "hub.md").read_text(), re.DOTALL)
+    for line in "".join(blocks).splitlines():
         words = line.partition("#")[0].split()
         assert words[0] == "aimc-lightning"
         _parser().parse_args(words[1:])

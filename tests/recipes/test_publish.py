@@ -83,6 +83,14 @@ def test_stages_on_different_chips_are_told_apart(short_run, tmp_path):
     assert summary_table({"resnet8_digits": rows}).splitlines()[2].endswith("| 2 (direct 1) |")
 
 
+def test_score_stands_under_its_time(root):
+    rows = read_results(root / "zoo" / "resnet8_digits" / "results.csv")
+    without = [row for row in rows if (row["stage"], row["t_inference_s"]) != ("hwa", "3600.0")]
+    before, after = (entry_table(table).splitlines()[6].split(" | ") for table in (rows, without))
+    assert before[0] == "| HWA trained"
+    assert after == [*before[:2], "", *before[3:]]
+
+
 def test_table_edited_by_hand_fails_the_check(root, tmp_path):
     target = _repository(root, tmp_path)
     readme = target / "README.md"
