@@ -96,8 +96,8 @@ def read_results(path: Path) -> list[dict[str, str]]:
 def entry_table(rows: list[dict[str, str]]) -> str:
     """Return the table of one entry: each stage at each time, mean, spread over chips and A*."""
     times = sorted({float(row["t_inference_s"]) for row in rows if row["t_inference_s"]})
-    chips, most = _chips(rows)
-    fewer = ", ".join(f"{_NAMES[stage]}: {n}" for stage, n in chips.items() if n != most)
+    most, fewer_chips = _chips(rows)
+    fewer = ", ".join(f"{_NAMES[stage]}: {n}" for stage, n in fewer_chips.items())
     metric = rows[0]["metric"]
     direction = ", an error (lower is better)," if lower_is_better(metric) else ""
     lines = [
@@ -119,10 +119,11 @@ def entry_table(rows: list[dict[str, str]]) -> str:
     return "\n".join(lines)
 
 
-def _chips(rows: list[dict[str, str]]) -> tuple[dict[str, str], str]:
-    """Return the number of chips of each network, and the largest."""
+def _chips(rows: list[dict[str, str]]) -> tuple[str, dict[str, str]]:
+    """Return the largest number of chips, and that of each network which was measured on fewer."""
     chips = {row["stage"].partition("+")[0]: row["chips"] for row in rows if row["chips"]}
-    return chips, max(chips.values(), key=int)
+    most = max(chips.values(), key=int)
+    return most, {stage: n for stage, n in chips.items() if n != most}
 
 
 def _cell(row: dict[str, str]) -> str:
@@ -143,8 +144,8 @@ def summary_table(results: dict[str, list[dict[str, str]]]) -> str:
         keys = [("digital", ""), *((s, t) for s in ("direct", "hwa") for t in _SHOWN)]
         cells = [_cell(found[key]) if key in found else "" for key in keys]
         kind = " (error)" if lower_is_better(rows[0]["metric"]) else ""
-        chips, most = _chips(rows)
-        fewer = "".join(f" ({stage} {n})" for stage, n in chips.items() if n != most)
+        most, fewer_chips = _chips(rows)
+        fewer = "".join(f" ({stage} {n})" for stage, n in fewer_chips.items())
         lines.append(f"| {name}{kind} | {' | '.join(cells)} | {most}{fewer} |")
     note = (
         "Accuracy, or error where the name says so, in percent: mean and standard deviation over "
@@ -167,16 +168,11 @@ def task_results(root: Path, name: str) -> dict[str, list[dict[str, str]]]:
     return {task: read_results(path) for task, path in files.items() if path.is_file()}
 
 
-def other_results(root: Path, name: str) -> dict[str, list[dict[str, str]]]:
-    """Return the rows of each run of an entry that was published under a name of its own.
-
-    Args:
-        root: Folder of the entries.
-        name: An entry.
-    """
-    tasks = get_entry(name).tasks
+def _other_results(root: Path, name: str) -> dict[str, list[dict[str, str]]]:
+    """Return the rows of each run of an entry that was published under a name of its own."""
     paths = sorted((root / name).glob("results_*.csv"))
     names = {path.stem.removeprefix("results_"): path for path in paths}
+    tasks = get_entry(name).tasks
     return {own: read_results(path) for own, path in names.items() if own not in tasks}
 
 
@@ -200,7 +196,7 @@ def generated_files(root: Path) -> dict[Path, str]:
             parts.append(
                 f"### Mean of the tasks\n\n{entry_table(rows)}" if tasks else entry_table(rows)
             )
-        others = other_results(root / "zoo", name)
+        others = _other_results(root / "zoo", name)
         parts += [f"### {own.replace('_', ' ')}\n\n{entry_table(o)}" for own, o in others.items()]
         if rows and tasks:
             files[folder / "results.csv"] = _csv_text(rows)

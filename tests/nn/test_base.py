@@ -2,6 +2,7 @@
 
 import copy
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -125,13 +126,19 @@ def test_negative_time_is_refused(time_s):
         set_time_(model, time_s)
 
 
-def test_time_may_be_text():
+@pytest.mark.parametrize("time", ["1d", 86400, np.int64(86400), torch.tensor(86400.0)], ids=repr)
+def test_time_may_be_text_or_any_number(time):
     model = _model()
     program_(model, 0)
-    set_time_(model, "1d")
+    set_time_(model, time)
     found = _chip(model, 0)
     set_time_(model, 86400.0)
     assert torch.equal(found, _chip(model, 0))
+
+
+def test_text_that_is_no_time_is_refused():
+    model = _model()
+    program_(model, 0)
     with pytest.raises(ValueError, match="Cannot read the time 'tomorrow'"):
         set_time_(model, "tomorrow")
 
