@@ -60,17 +60,23 @@ def take_chips(
         for name, stage in manifest["stages"].items()
         if "chips" in stage
         and (wanted is None or name in wanted)
-        and (chips != before or chips not in (None, stage["chips"]))
+        and (before is not None if chips is None else chips != stage["chips"])
     ]
-    if chips == before and not again:
+    kept = [
+        s["chips"] for name, s in manifest["stages"].items() if "chips" in s and name not in again
+    ]
+    most = None if chips is None else max([chips, *kept])
+    if most == before and not again:
         return
-    measured = max((row.chip + 1 for row in RowFile(path / "drift.csv").rows), default=0)
+    rows = RowFile(path / "drift.csv").rows
+    chosen = [row for row in rows if wanted is None or row.stage.partition("+")[0] in wanted]
+    measured = max((row.chip + 1 for row in chosen), default=0)
     if chips is not None and chips < measured:
         raise FileExistsError(
             f"{str(path)!r} holds results of {measured} chips, more than --chips {chips}: give "
             f"--chips {measured} or more, or another folder with --out."
         )
-    manifest["identity"]["chips"] = chips
+    manifest["identity"]["chips"] = most
     # They measure again, on the further chips alone: rows are kept.
     for name in again:
         del manifest["stages"][name]

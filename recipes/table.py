@@ -3,9 +3,8 @@
 from rich.table import Table
 
 from aimc_lightning.evaluation.results import DriftResults
+from aimc_lightning.evaluation.summary import stage_label
 from aimc_lightning.times import format_time
-
-_NAMES = {"direct": "directly mapped", "hwa": "HWA trained"}
 
 
 def drift_table(name: str, results: DriftResults) -> Table:
@@ -22,14 +21,14 @@ def drift_table(name: str, results: DriftResults) -> Table:
     table = Table(title=f"{name}: {results.metric}, in percent, mean and spread over chips")
     for column in ("network", "time", "chips", "score", "A*", f"A* >= {100 * results.share:g} %"):
         right = column in ("chips", "score", "A*")
-        table.add_column(column, justify="right" if right else "left", no_wrap=True)
+        table.add_column(column, justify="right" if right else "left", no_wrap=column != "network")
     table.add_row("digital", "", "", f"{percent * results.digital:.2f}", "", "", end_section=True)
     summary = results.summary()
     for index, entry in enumerate(summary):
         last_of_stage = index + 1 == len(summary) or summary[index + 1].stage != entry.stage
         failed = f" (+{entry.nan_chips} NaN)" if entry.nan_chips else ""
         table.add_row(
-            _NAMES.get(entry.stage, entry.stage),
+            stage_label(entry.stage),
             format_time(entry.t_inference_s),
             f"{entry.chips}{failed}",
             f"{percent * entry.mean:.2f} +- {percent * entry.std:.2f}",

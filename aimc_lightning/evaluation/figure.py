@@ -7,11 +7,9 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
-from aimc_lightning.evaluation.summary import DriftSummary
+from aimc_lightning.evaluation.summary import DriftSummary, stage_label
 from aimc_lightning.times import format_time
 
-_LABELS = {"direct": "directly mapped", "hwa": "hardware-aware trained"}
-_METHODS = {"bn": "batch norm re-estimated", "column": "compensated per column"}
 # From the palette of Okabe and Ito, which readers with colour vision deficiency can tell apart;
 # markers differ as well.
 BLUE, ORANGE = "#0072B2", "#D55E00"
@@ -56,7 +54,7 @@ def drift_figure(
             [_position(entry) for entry in entries],
             [entry.mean for entry in entries],
             yerr=[entry.std for entry in entries],
-            label=_label(stage),
+            label=stage_label(stage),
             color=color,
             marker=marker,
             capsize=3,
@@ -73,11 +71,6 @@ def drift_figure(
     axes.set_ylabel(f"{metric} (bars: standard deviation over chips)", fontsize="small")
     figure.legend(loc="outside lower center", ncols=2, fontsize="small")
     return figure
-
-
-def _label(stage: str) -> str:
-    network, *methods = stage.split("+")
-    return ", ".join([_LABELS.get(network, network), *(_METHODS.get(m, m) for m in methods)])
 
 
 def _position(entry: DriftSummary) -> float:

@@ -2,6 +2,24 @@
 
 from dataclasses import dataclass
 
+_NETWORKS = {"direct": "directly mapped", "hwa": "HWA trained"}
+_METHODS = {"bn": "batch norm re-estimated", "column": "compensated per column"}
+
+
+def stage_label(stage: str) -> str:
+    """Return what tables and figures call a stage.
+
+    Args:
+        stage: ``"digital"``, ``"direct"`` or ``"hwa"``, with what was done to it behind plus signs;
+            another name is returned as it is.
+
+    Example:
+        >>> stage_label("hwa+bn")
+        'HWA trained, batch norm re-estimated'
+    """
+    network, *methods = stage.split("+")
+    return ", ".join([_NETWORKS.get(network, network), *(_METHODS.get(m, m) for m in methods)])
+
 
 @dataclass(frozen=True)
 class DriftSummary:

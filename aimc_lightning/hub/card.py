@@ -8,10 +8,9 @@ from huggingface_hub import EvalResult, ModelCardData
 
 from aimc_lightning.config import TileConfig
 from aimc_lightning.evaluation.results import DriftResults
+from aimc_lightning.evaluation.summary import stage_label
 from aimc_lightning.hub.config_file import Origin
 from aimc_lightning.times import format_time
-
-_STAGES = {"direct": "directly mapped", "hwa": "HWA trained"}
 
 
 def model_card(config: dict[str, Any], origin: Origin, results: DriftResults | None = None) -> str:
@@ -92,8 +91,7 @@ def _eval_results(name: str, origin: Origin, results: DriftResults) -> list[Eval
             "std": line.std / results.scale,
             "normalised_accuracy": line.a_star,
         }
-        stage = _STAGES.get(line.stage, line.stage)
-        metric = f"{results.metric}, {stage}, {time} after programming"
+        metric = f"{results.metric}, {stage_label(line.stage)}, {time} after programming"
         mean = line.mean / results.scale
         found.append(EvalResult(**same, metric_value=mean, metric_name=metric, metric_args=facts))
     return found
@@ -107,10 +105,8 @@ def _table(results: DriftResults) -> str:
     for line in results.summary():
         score = f"{line.mean / results.scale:.4f} +- {line.std / results.scale:.4f}"
         star = "-" if line.a_star is None else f"{100 * line.a_star:.2f} %"
-        stage = _STAGES.get(line.stage, line.stage)
-        rows.append(
-            f"| {stage} | {format_time(line.t_inference_s)} | {line.chips} | {score} | {star} |"
-        )
+        stage, time = stage_label(line.stage), format_time(line.t_inference_s)
+        rows.append(f"| {stage} | {time} | {line.chips} | {score} | {star} |")
     return "\n".join(rows) + (
         "\n\nMean and standard deviation over chips; A* is the accuracy normalised to digital (1) "
         "and chance (0). Single chips: `eval/drift.csv`.\n"

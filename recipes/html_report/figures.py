@@ -9,12 +9,12 @@ from matplotlib.ticker import NullLocator
 
 from aimc_lightning.evaluation.layers.weights import BINS, LayerWeights
 from aimc_lightning.evaluation.results import DriftResults
+from aimc_lightning.evaluation.summary import stage_label
 from aimc_lightning.times import format_time
 
 # Palette of Okabe and Ito; markers and line styles differ as well.
 _COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 _MARKERS = ("o", "s", "^", "D", "v", "P")
-_STAGES = {"digital": "digital", "direct": "directly mapped", "hwa": "HWA trained"}
 _SIZE = (4.4, 3.8)  # inches; small, so that the text stays readable on a phone
 
 
@@ -57,7 +57,7 @@ def comparison_figure(runs: Mapping[str, DriftResults]) -> Figure:
             axes.errorbar(
                 at, [100 * (entry.a_star or 0) for entry in found],
                 yerr=[scale * entry.std for entry in found], color=color, marker=marker,
-                linestyle=line, capsize=3, label=f"{label}, {_STAGES[stage]}",
+                linestyle=line, capsize=3, label=f"{label}, {stage_label(stage)}",
             )  # fmt: skip
     axes.axhline(99, color="gray", linestyle="--", label="iso-accuracy, 99 %")
     axes.set_xscale("log")
@@ -84,7 +84,7 @@ def conductance_figure(weights: Mapping[str, Sequence[LayerWeights]]) -> Figure:
         edges = np.linspace(0, g_max, BINS + 1)
         axes.stairs(
             100 * counts / counts.sum(), edges, color=_COLORS[index], linewidth=2,
-            linestyle=("-", "--")[index % 2], label=_STAGES.get(stage, stage),
+            linestyle=("-", "--")[index % 2], label=stage_label(stage),
         )  # fmt: skip
     axes.set(xlabel="target conductance in uS", ylabel="share of weights in %")
     axes.set_yscale("log")

@@ -5,11 +5,10 @@ from dataclasses import dataclass, field
 
 from aimc_lightning.config import TileConfig
 from aimc_lightning.evaluation.mapping.report import HEADER
+from aimc_lightning.evaluation.summary import stage_label
 from aimc_lightning.explain.stages import explain
 from aimc_lightning.recipes.html_report.run_data import RunData
 from aimc_lightning.times import format_time
-
-_STAGES = {"direct": "directly mapped", "hwa": "HWA trained"}
 
 
 @dataclass(frozen=True)
@@ -40,7 +39,7 @@ def drift_cells(run: RunData) -> PageTable:
         failed = f" (+{entry.nan_chips} NaN)" if entry.nan_chips else ""
         rows.append(
             [
-                _STAGES.get(entry.stage, entry.stage),
+                stage_label(entry.stage),
                 format_time(entry.t_inference_s),
                 f"{entry.chips}{failed}",
                 f"{entry.mean:.4f}",

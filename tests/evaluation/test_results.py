@@ -134,6 +134,6 @@ def test_figure_shows_stage_digital_and_limit(tmp_path):
     (axes,) = results.to_figure().axes
     assert axes.get_xscale() == "log"
     labels = set(axes.get_legend_handles_labels()[1])
-    assert labels == {"digital", "A* = 99 %", "hardware-aware trained"}
+    assert labels == {"digital", "A* = 99 %", "HWA trained"}
     results.plot(tmp_path / "drift.png")
     assert (tmp_path / "drift.png").stat().st_size > 1000

@@ -131,6 +131,19 @@ def test_fewer_chips_than_measured_are_refused_and_nothing_written(tmp_path):
     assert _contents(tmp_path / "run") == before
 
 
+def test_one_stage_may_have_fewer_chips_than_another(tmp_path):
+    _measured_on(tmp_path / "run", 3)  # its rows are of the stage hwa
+    RunFolder.read(tmp_path / "run").finish_stage("hwa", {"chips": 3})
+    fewer = {**IDENTITY, "chips": 2}
+    folder = RunFolder.open(tmp_path / "run", fewer, resume=True, stages=["direct"])
+    folder.finish_stage("direct", {"chips": 2})
+    folder.finish()
+    assert ["--chips 3" in folder.command, "--chips 2" in folder.command_of("direct")] == [True] * 2
+    assert RunFolder.open(tmp_path / "run", fewer, resume=True, stages=["direct"]).finished
+    with pytest.raises(FileExistsError, match="results of 3 chips, more than --chips 2: give"):
+        RunFolder.open(tmp_path / "run", fewer, resume=True, stages=["hwa"])
+
+
 def test_other_chips_without_resume_are_refused(tmp_path):
     _measured_on(tmp_path / "run", 2)
     with pytest.raises(FileExistsError, match="finished: add --resume"):
