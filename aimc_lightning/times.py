@@ -30,6 +30,8 @@ def parse_time(time: str | float) -> float:
         if match is None or unit not in _UNITS_S:
             raise ValueError(f"Cannot read the time {time!r}: {rule}.")
         return float(match.group(1)) * _UNITS_S[unit]
+    if hasattr(time, "item"):  # a number of NumPy or a tensor
+        time = time.item()
     if isinstance(time, bool) or not isinstance(time, int | float):
         raise ValueError(f"Cannot read the time {time!r}: {rule}.")
     if not math.isfinite(time) or time < 0:

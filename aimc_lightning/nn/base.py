@@ -252,8 +252,7 @@ def set_time_(model: nn.Module, t_inference_s: str | float, seed: int = 0) -> No
         ValueError: If the model was never programmed, or the time is negative, without data or
             cannot be read.
     """
-    is_text = isinstance(t_inference_s, str)
-    time_s = parse_time(t_inference_s if is_text else float(t_inference_s))  # also NumPy's numbers
+    time_s = parse_time(t_inference_s)
     if torch.is_inference_mode_enabled():
         raise RuntimeError(
             "Call set_time_ outside inference mode: tensors made in it cannot be used later."
