@@ -55,17 +55,15 @@ def take_chips(
 ) -> None:
     """Let the wanted stages measure another number of chips; raise if they have more already."""
     chips, before = identity.get("chips"), manifest["identity"].get("chips")
+    done = {name: stage["chips"] for name, stage in manifest["stages"].items() if "chips" in stage}
+    # Without --chips the recipe's own number counts, which is not known here.
     again = [
         name
-        for name, stage in manifest["stages"].items()
-        if "chips" in stage
-        and (wanted is None or name in wanted)
-        and (before is not None if chips is None else chips != stage["chips"])
+        for name in done
+        if (wanted is None or name in wanted)
+        and (before is not None if chips is None else chips != done[name])
     ]
-    kept = [
-        s["chips"] for name, s in manifest["stages"].items() if "chips" in s and name not in again
-    ]
-    most = None if chips is None else max([chips, *kept])
+    most = None if chips is None else max([chips, *done.values()])
     if most == before and not again:
         return
     rows = RowFile(path / "drift.csv").rows

@@ -132,13 +132,13 @@ def test_fewer_chips_than_measured_are_refused_and_nothing_written(tmp_path):
 
 
 def test_one_stage_may_have_fewer_chips_than_another(tmp_path):
-    _measured_on(tmp_path / "run", 3)  # its rows are of the stage hwa
-    RunFolder.read(tmp_path / "run").finish_stage("hwa", {"chips": 3})
+    _measured_on(tmp_path / "run", 3)  # in the stage hwa
     fewer = {**IDENTITY, "chips": 2}
     folder = RunFolder.open(tmp_path / "run", fewer, resume=True, stages=["direct"])
     folder.finish_stage("direct", {"chips": 2})
     folder.finish()
-    assert ["--chips 3" in folder.command, "--chips 2" in folder.command_of("direct")] == [True] * 2
+    assert "--chips 3" in folder.command
+    assert "--chips 2" in folder.command_of("direct")
     assert RunFolder.open(tmp_path / "run", fewer, resume=True, stages=["direct"]).finished
     with pytest.raises(FileExistsError, match="results of 3 chips, more than --chips 2: give"):
         RunFolder.open(tmp_path / "run", fewer, resume=True, stages=["hwa"])
