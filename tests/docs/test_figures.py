@@ -1,6 +1,7 @@
 """The figures of the physics are drawn, and every figure is shown."""
 
 import pytest
+from PIL import Image
 
 from docs.tools import figures, run_pages
 
@@ -32,3 +33,10 @@ def test_every_figure_is_there_and_shown():
     shown = {name for path in pages for name in run_pages.figures(path.read_text())}
     assert files == shown
     assert {f"{name}.png" for name in figures.FIGURES} <= files
+
+
+def test_figure_of_the_readme_shows_the_results_of_today():
+    with Image.open(figures.FOLDER / "year.png") as picture:
+        assert picture.text["Digest"] == figures.digest(figures.year()), (
+            "results changed: python -m docs.tools.figures year"
+        )
