@@ -14,6 +14,10 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_warn
 from torch import Tensor
 from torch.distributed.tensor import DTensor
 
+from aimc_lightning.integration.loop_progress import (
+    count_next_epoch,
+    keep_random_state_in_fast_forward,
+)
 from aimc_lightning.integration.randomness import (
     gather_random_states,
     random_state,
@@ -103,7 +107,7 @@ class TrainingStream:
             self._epoch_generators = _generator_states(trainer)
             return
         state, self._loaded = self._loaded, None
-        _keep_random_state_in_fast_forward(trainer)
+        keep_random_state_in_fast_forward(trainer)
         if state["between_steps"]:
             _restore_between_steps(module, state["between_steps"][trainer.global_rank])
         self._after_batch = state["now"]
@@ -115,7 +119,7 @@ class TrainingStream:
             _skip_batches(trainer, state, seen)
             set_random_state(state["now"])
         else:
-            _count_next_epoch(trainer)
+            count_next_epoch(trainer)
             self._between_epochs = state
             self._start_epoch_from(trainer, state)
             _set_epoch(trainer)
@@ -159,35 +163,6 @@ def _set_global_seed(seed: str | None) -> None:
         os.environ.pop(_GLOBAL_SEED, None)
     else:
         os.environ[_GLOBAL_SEED] = seed
-
-
-def _count_next_epoch(trainer: Trainer) -> None:
-    """Have Lightning begin an epoch after a checkpoint of the last batch of the one before.
-
-    It has then closed that epoch, but still takes the next one for it: it neither counts it nor
-    calls ``on_train_epoch_start``, and a checkpoint inside could not be resumed from.
-    """
-    progress = trainer.fit_loop.epoch_progress.total
-    if trainer.fit_loop.restarted_mid_epoch and progress.processed == progress.ready:  # type: ignore[attr-defined]
-        trainer.fit_loop.reset_restart_stage()
-
-
-def _keep_random_state_in_fast_forward(trainer: Trainer) -> None:
-    """Keep Lightning from drawing random numbers while it skips a validation already done.
-
-    After a checkpoint that was written just before a validation, Lightning makes the iterator of
-    the validation loader only to advance its counters. That draws a seed from the global generator,
-    between our last hook and the next training batch.
-    """
-    loop = trainer.fit_loop.epoch_loop.val_loop
-    original = type(loop).increment_progress_to_evaluation_end
-
-    def keep_random_state() -> None:
-        state = random_state()
-        original(loop)
-        set_random_state(state)
-
-    loop.increment_progress_to_evaluation_end = keep_random_state  # type: ignore[method-assign]
 
 
 def _loaders(trainer: Trainer) -> list[Any]:

@@ -17,6 +17,8 @@ SETTINGS = {
     "validation_twice_per_epoch": {"val_check_interval": 0.5},
     "accumulation": {"accumulate_grad_batches": 4, "val_check_interval": 0.5},
     "no_validation": {"limit_val_batches": 0},
+    "epochs_end_before_steps": {"max_steps": 1000, "val_check_interval": 0.5},
+    "steps_end_before_epochs": {"max_steps": 17, "max_epochs": -1, "limit_val_batches": 0},
 }
 
 

@@ -75,14 +75,15 @@ def test_validation_inside_an_epoch_does_not_disturb_the_training_text():
 def test_run_resumed_inside_an_epoch_is_the_uninterrupted_one(analog, tmp_path):
     # Dropout needs the random numbers, which AnalogTraining restores.
     callbacks = [AnalogTraining(config=NOISY)] if analog else []
+    steps = {"max_steps": 1000 if analog else -1}  # Lightning alone loses an epoch with it
     whole = _module(0.3 if analog else 0.0)
-    trainer(*callbacks, SaveOften(tmp_path, ("batch", "epoch"))).fit(whole, Letters())
+    trainer(*callbacks, SaveOften(tmp_path, ("batch", "epoch")), **steps).fit(whole, Letters())
     files = sorted(tmp_path.glob("*.ckpt"))
     assert len(files) == 2 * 9 + 2
-    for file in (files[3], files[12]):
+    for file in (files[3], files[9], files[12]):
         callbacks = [AnalogTraining(config=NOISY)] if analog else []
         resumed = _module(0.3 if analog else 0.0)
-        trainer(*callbacks).fit(resumed, Letters(), ckpt_path=file, weights_only=True)
+        trainer(*callbacks, **steps).fit(resumed, Letters(), ckpt_path=file, weights_only=True)
         for left, right in zip(whole.parameters(), resumed.parameters(), strict=True):
             assert torch.equal(left, right), file
 
