@@ -188,4 +188,6 @@ def _decode(rows: "datasets.IterableDataset", label: str) -> tuple[np.ndarray, n
             image = datasets.Image().decode_example(image)
         images.append(np.asarray(image.convert("RGB")).transpose(2, 0, 1))
         labels.append(row[label])
-    return np.stack(images), np.asarray(labels, dtype=np.int64)
+    # Stacked transposed images lie channels last, those of the cache do not, and a tile draws its
+    # noise in the order of memory: the same seed would give another score with a cache.
+    return np.ascontiguousarray(np.stack(images)), np.asarray(labels, dtype=np.int64)
