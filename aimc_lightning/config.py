@@ -63,6 +63,13 @@ class TileConfig:
                 "would shrink the weights again, without end. Clip with type='gaussian' and "
                 "value=None, or lower mapping.omega to use less of the conductance range."
             )
+        ranges = self.input_range
+        if self.mapping.split_outliers and (ranges.mode != "learned" or ranges.init_batches == 0):
+            raise ValueError(
+                "MappingConfig.split_outliers chooses outliers by the batches from which a learned "
+                f"input range is set, and input_range has mode {ranges.mode!r} and init_batches = "
+                f"{ranges.init_batches}; set 'learned' and at least 1."
+            )
         if self.distortion.out_nonlinearity > 0 and self.adc.bound is None:
             raise ValueError(
                 f"DistortionConfig.out_nonlinearity is {self.distortion.out_nonlinearity} per "

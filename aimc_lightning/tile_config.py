@@ -29,6 +29,11 @@ class MappingConfig:
         conv_split: ``channel`` cuts convolutions between channels and runs them as native
             convolutions; ``unfold`` cuts the unfolded patch anywhere, as the default layer of
             IBM/aihwkit.
+        split_outliers: Whether idle rows of a tile repeat its largest inputs, each row with its
+            share, so that outliers do not widen the input range of all. At most as many rows
+            again as there are inputs; not in grouped convolutions and recurrent matrices. Needs a
+            learned range, with whose first batches they are chosen. See
+            :class:`~aimc_lightning.tiles.splitting.OutlierSplitting`.
     """
 
     max_inputs: int = 512
@@ -37,6 +42,7 @@ class MappingConfig:
     omega: float = 1.0
     learn_out_scale: Literal["column", "tile"] | None = "column"
     conv_split: Literal["channel", "unfold"] = "channel"
+    split_outliers: bool = False
 
     def __post_init__(self) -> None:
         """Check the fields."""
@@ -46,6 +52,11 @@ class MappingConfig:
         check_choice(self, "learn_out_scale", ("column", "tile", None))
         check_choice(self, "conv_split", ("channel", "unfold"))
         check_range(self, "omega", 1e-9, 1)
+        if self.split_outliers and self.max_inputs == 0:
+            raise ValueError(
+                "MappingConfig.split_outliers fills the idle rows of a crossbar, and max_inputs = "
+                "0 sets no number of rows; set max_inputs, e.g. 512."
+            )
 
 
 @dataclass(frozen=True)

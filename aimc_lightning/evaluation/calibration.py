@@ -47,7 +47,8 @@ def calibrate_input_ranges(
 
     What a range was before does not matter, and later training goes on from the new one. Weights
     and normalisation statistics stay as they are. A tile that no input with a spread reaches keeps
-    its range. If something fails, all do. Means of inputs (``input_range.centred``) are set, too.
+    its range. If something fails, all do. Means of inputs (``input_range.centred``) are set, too,
+    and repeated inputs (``mapping.split_outliers``) chosen.
 
     Args:
         trainer: Any Trainer; its accelerator and precision are used.
@@ -102,7 +103,7 @@ def _found(tile: AnalogTile) -> dict[str, Any]:
     return {
         name: value.tolist()
         for name, value in tile.state_dict().items()
-        if name == "input_range" or name.startswith("centring.")
+        if name.startswith(("input_range", "centring.", "splitting."))
     }
 
 
@@ -133,6 +134,8 @@ def set_input_ranges_(
             tile.initializing = True
             if tile.centring is not None:
                 tile.centring.restart_()
+            if tile.splitting is not None:
+                tile.splitting.restart_()
             tile.initialize_range_ = _Rule(tile, method, quantile)  # type: ignore[method-assign]
         count = _run_analog(trainer, module, batches, step)
     finally:

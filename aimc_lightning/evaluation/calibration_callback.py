@@ -16,7 +16,7 @@ from aimc_lightning.evaluation.calibration import (
     set_input_ranges_,
 )
 from aimc_lightning.integration.randomness import kept_random_state
-from aimc_lightning.integration.steps import average_over_processes_
+from aimc_lightning.integration.steps import agree_on_inputs_
 
 
 class CalibrateInputRanges(Callback):
@@ -112,8 +112,8 @@ class CalibrateInputRanges(Callback):
             batches = itertools.islice(loader, self.max_batches)
             set_input_ranges_(trainer, module, batches, self._step(module), self.method)
         tiles = learned_tiles(module).values()
-        means = [tile.centring.mean for tile in tiles if tile.centring is not None]
-        average_over_processes_([tile.input_range for tile in tiles] + means)
+        centrings = [tile.centring for tile in tiles if tile.centring is not None]
+        agree_on_inputs_(tiles, centrings)
         self._done = True
         rank_zero_info(
             f"CalibrateInputRanges: input ranges of {len(tiles)} tiles set anew by {self.method!r}."

@@ -56,6 +56,7 @@ def _input_stages(tile: TileConfig) -> list[Stage]:
     }
     rows = [
         _centring_stage(ranges.centred),
+        _splitting_stage(tile.mapping.split_outliers),
         Stage("input", "input range", ranges.mode, meanings[ranges.mode], _PRESET),
     ]
     if ranges.noise_management != "none" or ranges.bound_management != "none":
@@ -92,6 +93,16 @@ def _centring_stage(centred: bool) -> Stage:
     )
     source = "zero points: Jacob et al., CVPR 2018"
     return Stage("input", "centring", "on" if centred else "off", meaning, source)
+
+
+def _splitting_stage(split: bool) -> Stage:
+    meaning = (
+        "idle rows of a tile repeat its largest inputs, each with its share"
+        if split
+        else "each input has one row"
+    )
+    source = "outlier channel splitting: Zhao et al., ICML 2019"
+    return Stage("input", "outlier splitting", "on" if split else "off", meaning, source)
 
 
 def _crossbar_stages(tile: TileConfig) -> list[Stage]:

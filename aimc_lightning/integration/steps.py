@@ -1,5 +1,7 @@
 """What happens to the analog layers between optimizer steps."""
 
+from collections.abc import Collection
+
 import torch
 from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor
@@ -40,10 +42,7 @@ class StepControl:
 
         Steps count, not batches: with accumulated gradients most batches change no weight.
         """
-        average_over_processes_(
-            [tile.input_range for tile in self._initializing]
-            + [centring.mean for centring in self._centrings]
-        )
+        agree_on_inputs_(self._initializing, self._centrings)
         if trainer.global_step <= self.last_step:
             return
         self.last_step = trainer.global_step
@@ -77,20 +76,33 @@ class StepControl:
 
 
 @torch.no_grad()
-def average_over_processes_(tensors: list[Tensor]) -> None:
-    """Make ranges and means that each process has set from its own batch the same on all of them.
+def agree_on_inputs_(tiles: Collection[AnalogTile], centrings: list[Centring]) -> None:
+    """Make what each process has learned of the inputs of its own batch the same on all of them.
 
     DDP keeps parameters equal only by equal gradients; these were written directly.
 
     Args:
-        tensors: Of one type and device; overwritten.
+        tiles: Tiles that set their input ranges, and choose which inputs they repeat.
+        centrings: Means of inputs.
     """
+    means = [tile.input_range for tile in tiles] + [centring.mean for centring in centrings]
+    _combine_(means)
+    splittings = [tile.splitting for tile in tiles if tile.splitting is not None]
+    _combine_([splitting.largest for splitting in splittings], largest=True)
+    for splitting in splittings:
+        splitting.choose_()
+
+
+def _combine_(tensors: list[Tensor], *, largest: bool = False) -> None:
+    """Overwrite tensors of one type and device by their mean, or maximum, over all processes."""
     distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
     if not tensors or not distributed or torch.distributed.get_world_size() == 1:
         return
     together = torch.cat([tensor.detach().flatten() for tensor in tensors])
-    torch.distributed.all_reduce(together)
-    together /= torch.distributed.get_world_size()
+    kinds = torch.distributed.ReduceOp
+    torch.distributed.all_reduce(together, kinds.MAX if largest else kinds.SUM)
+    if not largest:  # gloo has no mean
+        together /= torch.distributed.get_world_size()
     parts = together.split([tensor.numel() for tensor in tensors])
     for tensor, part in zip(tensors, parts, strict=True):
         tensor.copy_(part.view_as(tensor))

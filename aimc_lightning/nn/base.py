@@ -61,13 +61,14 @@ def adopt_with_arrays(
         cls: Class of the result; its ``crossbar_weight(name)`` gives a matrix ``(out, in)``.
         names: Names of the arrays.
         config: Settings of the tiles.
-        stepwise: Names of the recurrent ones, whose inputs come step by step and are not centred.
+        stepwise: Names of the recurrent ones, whose inputs come step by step and are neither
+            centred nor split.
     """
     new: Any = adopt(layer, cls)
     weights = {name: new.crossbar_weight(name) for name in names}
     arrays = {
         name: TileArray.for_linear(
-            weight.shape[0], weight.shape[1], config, centred=name not in stepwise
+            weight.shape[0], weight.shape[1], config, stepwise=name in stepwise
         ).to(weight.device, weight.dtype)
         for name, weight in weights.items()
     }

@@ -10,6 +10,7 @@ from aimc_lightning.functional.mvm import PreparedTile
 from aimc_lightning.functional.product import LinearProduct, Product
 from aimc_lightning.tiles.mapping import split_sizes
 from aimc_lightning.tiles.periphery import added, build_periphery
+from aimc_lightning.tiles.splitting import OutlierSplitting, rows_with_copies
 from aimc_lightning.tiles.tile import AnalogTile
 
 
@@ -23,7 +24,8 @@ class TileArray(nn.Module):
         config: Settings of the tiles.
         groups: Groups of a convolution.
         kernel_size: Elements of the kernel, 1 for linear layers.
-        centred: Whether ``input_range.centred`` is heeded; recurrent matrices cannot.
+        stepwise: Whether the inputs come step by step, as those of a recurrent matrix, which are
+            neither centred nor split.
     """
 
     def __init__(
@@ -34,7 +36,7 @@ class TileArray(nn.Module):
         *,
         groups: int = 1,
         kernel_size: int = 1,
-        centred: bool = True,
+        stepwise: bool = False,
     ) -> None:
         super().__init__()
         self.config = config
@@ -42,10 +44,7 @@ class TileArray(nn.Module):
         self.groups = groups
         self.kernel_size = kernel_size
         self.out_sizes = split_sizes(out_features, config.mapping.max_outputs)
-        self.tiles = nn.ModuleList(
-            AnalogTile(self.out_sizes, config, size * groups if centred else None)
-            for size in in_sizes
-        )
+        self.tiles = nn.ModuleList(self._tile(size, stepwise) for size in in_sizes)
         #: Whether the array computes exactly what the digital layer does.
         self.is_ideal = config_is_ideal(config)
         #: Shown the inputs of every product, by evaluations that look at single layers.
@@ -53,17 +52,34 @@ class TileArray(nn.Module):
 
     @classmethod
     def for_linear(
-        cls, out_features: int, in_features: int, config: TileConfig, *, centred: bool = True
+        cls, out_features: int, in_features: int, config: TileConfig, *, stepwise: bool = False
     ) -> "TileArray":
         """Return the tiles of a linear layer."""
         sizes = split_sizes(in_features, config.mapping.max_inputs)
-        return cls(out_features, sizes, config, centred=centred)
+        return cls(out_features, sizes, config, stepwise=stepwise)
+
+    def _tile(self, inputs: int, stepwise: bool) -> AnalogTile:
+        if stepwise:
+            return AnalogTile(self.out_sizes, self.config)
+        splitting, channels = None, inputs * self.groups
+        if self.config.mapping.split_outliers and self.groups == 1:
+            rows = rows_with_copies(inputs, self.kernel_size, self.config.mapping.max_inputs)
+            if rows > inputs:
+                splitting, channels = OutlierSplitting(inputs, rows), rows
+        return AnalogTile(self.out_sizes, self.config, channels, splitting)
+
+    @property
+    def rows(self) -> list[int]:
+        """Rows used in each row of crossbars, those of repeated inputs included."""
+        return [
+            (size if tile.splitting is None else tile.splitting.rows) * self.kernel_size
+            for size, tile in zip(self.in_sizes, self._in_order(), strict=True)
+        ]
 
     @property
     def crossbars(self) -> list[tuple[int, int]]:
         """Rows and columns used in each crossbar."""
-        rows = [size * self.kernel_size for size in self.in_sizes]
-        return [(row, column) for row in rows for column in self.out_sizes]
+        return [(row, column) for row in self.rows for column in self.out_sizes]
 
     @property
     def programmed(self) -> bool:
@@ -76,11 +92,24 @@ class TileArray(nn.Module):
         return self.is_ideal and not self.programmed
 
     def weight_parts(self, weight: Tensor) -> list[Tensor]:
+        """Return the weights of each tile in digital units, those of repeated inputs included."""
+        return [
+            part if tile.splitting is None else tile.splitting.split_weights(part)
+            for tile, part in zip(self._in_order(), self._cut_weights(weight), strict=True)
+        ]
+
+    def input_parts(self, x: Tensor, product: Product) -> list[Tensor]:
+        """Return the inputs of each tile, repeated ones included."""
+        return [
+            part if tile.splitting is None else tile.splitting.split_inputs(part, product)
+            for tile, part in zip(self._in_order(), self._cut_inputs(x, product), strict=True)
+        ]
+
+    def _cut_weights(self, weight: Tensor) -> list[Tensor]:
         """Return the logical weights of each tile, views along the second axis."""
         return list(weight.split(self.in_sizes, 1)) if len(self.in_sizes) > 1 else [weight]
 
-    def input_parts(self, x: Tensor, product: Product) -> list[Tensor]:
-        """Return the inputs of each tile."""
+    def _cut_inputs(self, x: Tensor, product: Product) -> list[Tensor]:
         if len(self.in_sizes) == 1:
             return [x]
         if isinstance(product, LinearProduct):
@@ -88,7 +117,16 @@ class TileArray(nn.Module):
         grouped = x.unflatten(1, (self.groups, -1)).split(self.in_sizes, 2)
         return [part.flatten(1, 2) for part in grouped]
 
-    def _rows(self) -> list[AnalogTile]:
+    def _choose_copies_(self, x: Tensor, product: Product) -> None:
+        """Let the tiles that still set their range choose which inputs they repeat."""
+        for tile, part in zip(self._in_order(), self._cut_inputs(x, product), strict=True):
+            if tile.splitting is not None and tile.initializing:
+                before = tile.splitting.copies.clone()
+                tile.splitting.note_(part, product)
+                if tile.centring is not None and not torch.equal(before, tile.splitting.copies):
+                    tile.centring.restart_()  # its means belong to other rows
+
+    def _in_order(self) -> list[AnalogTile]:
         return list(self.tiles)  # type: ignore[arg-type]
 
     def prepare(self, weight: Tensor, *, integers: bool = False) -> list[PreparedTile]:
@@ -100,7 +138,7 @@ class TileArray(nn.Module):
         """
         return [
             tile.prepare(part, integers=integers)
-            for tile, part in zip(self._rows(), self.weight_parts(weight), strict=True)
+            for tile, part in zip(self._in_order(), self.weight_parts(weight), strict=True)
         ]
 
     def forward(
@@ -131,6 +169,8 @@ class TileArray(nn.Module):
             )
         if self.observer is not None:
             self.observer(x, product)
+        if self.training:
+            self._choose_copies_(x, product)
         total: Tensor | None = None
         ready = [None] * len(self.tiles) if prepared is None else prepared
         xs, weights = self.input_parts(x, product), self.weight_parts(weight)
@@ -157,28 +197,28 @@ class TileArray(nn.Module):
             )
         self.config = config
         self.is_ideal = config_is_ideal(config)
-        for tile in self._rows():
+        for tile in self._in_order():
             tile.config = config
             tile.periphery = build_periphery(config)
 
     @torch.no_grad()
     def clip_(self, weight: Tensor) -> None:
         """Clip the logical weights of every tile in place."""
-        for tile, part in zip(self._rows(), self.weight_parts(weight), strict=True):
+        for tile, part in zip(self._in_order(), self._cut_weights(weight), strict=True):
             tile.clip_(part)
 
     @torch.no_grad()
     def effective_weight(self, weight: Tensor) -> Tensor:
         """Return the weights of the digital layer with the learned output scales folded in."""
         parts = []
-        for tile, part in zip(self._rows(), self.weight_parts(weight), strict=True):
+        for tile, part in zip(self._in_order(), self._cut_weights(weight), strict=True):
             scale = tile.out_scale.to(part.dtype).view(-1, *(1,) * (part.dim() - 1))
             parts.append(part * scale)
         return torch.cat(parts, 1)
 
     def program_(self, weight: Tensor, generator: torch.Generator) -> None:
         """Programme every tile with the present weights."""
-        for tile, part in zip(self._rows(), self.weight_parts(weight), strict=True):
+        for tile, part in zip(self._in_order(), self.weight_parts(weight), strict=True):
             tile.program_(part, generator)
 
     def extra_repr(self) -> str:

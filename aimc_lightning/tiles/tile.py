@@ -20,6 +20,7 @@ from aimc_lightning.tiles.initial_range import next_input_range
 from aimc_lightning.tiles.mapping import mapping_scale
 from aimc_lightning.tiles.periphery import added, build_periphery
 from aimc_lightning.tiles.programmed import ProgrammedTile
+from aimc_lightning.tiles.splitting import OutlierSplitting
 
 
 def _restore_initialization_(tile: "AnalogTile", _: object) -> None:
@@ -41,10 +42,16 @@ class AnalogTile(nn.Module):
         config: Settings of the tile.
         channels: Features, or channels, of the inputs whose means are subtracted where the
             settings say so; ``None`` leaves the inputs as they are.
+        splitting: Repeats large inputs, which the array does before this tile sees them; kept
+            here since it belongs to the inputs of the tile. ``None`` repeats none.
     """
 
     def __init__(
-        self, out_sizes: list[int], config: TileConfig, channels: int | None = None
+        self,
+        out_sizes: list[int],
+        config: TileConfig,
+        channels: int | None = None,
+        splitting: OutlierSplitting | None = None,
     ) -> None:
         super().__init__()
         self.out_sizes = out_sizes
@@ -62,6 +69,7 @@ class AnalogTile(nn.Module):
         self.range_batches: Tensor
         centred = ranges.centred and channels is not None
         self.centring = Centring(channels or 0) if centred else None
+        self.splitting = splitting
         # Off once enough batches were seen, so that a steady forward pass costs nothing for it.
         self.initializing = ranges.mode == "learned" and ranges.init_batches > 0
         self.register_load_state_dict_post_hook(_restore_initialization_)

@@ -7,6 +7,7 @@ from aimc_lightning.explain.stages import explain
 #: What each stage does to the signal, in one line; its section on the page is named after it.
 EFFECTS = {
     "centring": "take the mean of each input off, add its product at the end",
+    "outlier splitting": "large inputs take several rows, each its share",
     "input range": "clip to ±c, divide by c",
     "DAC": "round to its steps",
     "input asymmetry": "negative inputs are smaller",
@@ -38,7 +39,10 @@ def drawing(preset: str = "standard_pcm") -> str:
     height = (len(stages) + 2) * _STEP
     parts = [_end("x, digital input of the layer", 0)]
     for row, stage in enumerate(stages, 1):
-        digital = stage.name in ("centring", "input range") or stage.part == "digital"
+        digital = (
+            stage.name in ("centring", "outlier splitting", "input range")
+            or stage.part == "digital"
+        )
         parts.append(_arrow(row))
         parts.append(_box(stage.name, stage.setting, digital, row))
     parts += [_arrow(len(stages) + 1), _end("y, digital output of the layer", len(stages) + 1)]

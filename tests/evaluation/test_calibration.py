@@ -117,6 +117,21 @@ def test_means_of_centred_inputs_are_set_anew():
     assert found[FIRST] == pytest.approx(max(centred).item())
 
 
+def test_repeated_inputs_are_chosen_anew():
+    module = toy()
+    convert_to_analog(module, TileConfig().with_values({"mapping.split_outliers": True}))
+    splitting = module.net[0].analog.tiles[0].splitting
+    splitting.largest.copy_(torch.tensor([100.0, 0.0, 0.0, 0.0]))
+    splitting.choose_()
+    assert splitting.copies.tolist() == [5, 1, 1, 1]
+    batches, loader = _points()
+    found = calibrate_input_ranges(trainer(), module, loader, "max")
+    largest = torch.stack([x.abs().amax(0) for x in batches]).amax(0)
+    torch.testing.assert_close(splitting.largest, largest)
+    assert splitting.copies.max() < 5
+    assert found[FIRST] < largest.max()
+
+
 def test_training_goes_on_from_the_calibrated_range(analog):
     ranges = calibrate_input_ranges(trainer(), analog, ToyData(), "max")
     tile = analog.net[0].analog.tiles[0]

@@ -249,6 +249,38 @@ class _KeepLosses(Callback):
             trainer.callback_metrics[f"loss{index:02}"] = loss
 
 
+class _Gather(Callback):
+    """Sends the repeated inputs of the first layer on all processes to the main one."""
+
+    def on_fit_end(self, trainer, pl_module):
+        splitting = next(iter(analog_tiles(pl_module).values())).splitting
+        for name in ("copies", "largest"):
+            found = [torch.zeros_like(getattr(splitting, name)) for _ in range(2)]
+            torch.distributed.all_gather(found, getattr(splitting, name))
+            trainer.callback_metrics[name] = torch.stack(found).float()
+
+
+@pytest.mark.parametrize(
+    "kind", [AimcDDPStrategy, pytest.param(AimcFSDPStrategy, marks=NEEDS_FSDP)]
+)
+def test_processes_repeat_the_same_inputs(kind):
+    config = QUIET.with_values({"mapping.split_outliers": True, "input_range.init_batches": 3})
+    run = trainer(
+        _Gather(),
+        strategy=kind(config, start_method="fork"),
+        devices=2,
+        use_distributed_sampler=False,
+        limit_val_batches=0,
+    )
+    module = _InOrder(2)
+    run.fit(module)
+    copies, largest = (run.callback_metrics[name] for name in ("copies", "largest"))
+    assert torch.equal(copies[0], copies[1])
+    assert copies[0].sum() == 2 * len(copies[0])
+    inputs = ToyData(samples=160).points.tensors[0][: 3 * 16]  # of three batches, both processes
+    torch.testing.assert_close(largest, inputs.abs().amax(0).expand(2, -1))
+
+
 class _InOrder(Toy):
     """Reads the points in their order with any number of processes.
 
