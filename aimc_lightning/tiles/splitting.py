@@ -95,7 +95,7 @@ class OutlierSplitting(nn.Module):
 def rows_with_copies(inputs: int, kernel_size: int, max_inputs: int) -> int:
     """Return how many inputs a tile can take, repeated ones included: at most twice as many.
 
-    Twice as many rows take twice the time to simulate, and most of the gain comes with fewer.
+    The rows take their time to simulate, hence the limit.
 
     Args:
         inputs: Features, or channels.
@@ -111,12 +111,10 @@ def rows_with_copies(inputs: int, kernel_size: int, max_inputs: int) -> int:
 
 def _shared(largest: Tensor, rows: int) -> Tensor:
     """Return how many rows each input gets, so that the largest share of an input is smallest."""
-    inputs = len(largest)
-    if rows == inputs:
-        return torch.ones_like(largest, dtype=torch.long)
+    idle = rows - len(largest)
     # Row by row to the input whose share is largest: these are the largest of all shares.
-    shares = largest[:, None] / torch.arange(1, rows - inputs + 1, device=largest.device)
-    further = shares.flatten().topk(rows - inputs).indices // shares.shape[1]
+    shares = largest[:, None] / torch.arange(1, idle + 1, device=largest.device)
+    further = shares.flatten().topk(idle).indices // max(idle, 1)
     return torch.ones_like(largest, dtype=torch.long).index_add(
         0, further, torch.ones_like(further)
     )

@@ -207,6 +207,9 @@ FIGURES: dict[str, Callable[[], Figure]] = {
 
 def main() -> None:
     """Write the figures named on the command line, without names all of them."""
+    unknown = [name for name in sys.argv[1:] if name not in FIGURES]
+    if unknown:
+        sys.exit(f"no figure {', '.join(unknown)}; there are {', '.join(FIGURES)}.")
     for name in sys.argv[1:] or FIGURES:
         save(name)
         print(f"drew {name}")

@@ -35,6 +35,13 @@ def test_every_figure_is_there_and_shown():
     assert {f"{name}.png" for name in figures.FIGURES} <= files
 
 
+def test_unknown_figure_is_named_before_any_is_drawn(monkeypatch):
+    monkeypatch.setattr("sys.argv", ["figures", "year", "months"])
+    monkeypatch.setattr(figures, "save", lambda name: pytest.fail(f"drew {name}"))
+    with pytest.raises(SystemExit, match="no figure months; there are programming, "):
+        figures.main()
+
+
 def test_figure_of_the_readme_shows_the_results_of_today():
     with Image.open(figures.FOLDER / "year.png") as picture:
         assert picture.text["Digest"] == figures.digest(figures.year()), (

@@ -91,6 +91,12 @@ def test_no_other_choice_has_a_smaller_largest_share(seed):
     assert int((largest / (worst * 0.999)).ceil().sum()) > 12
 
 
+def test_inputs_without_idle_rows_have_one_each():
+    splitting = OutlierSplitting(3, 3)
+    splitting.note_(torch.tensor([[5.0, 1.0, 1.0]]), LinearProduct())
+    assert splitting.copies.tolist() == [1, 1, 1]
+
+
 def test_rows_are_chosen_by_all_batches_until_a_restart():
     splitting, product = OutlierSplitting(3, 6), LinearProduct()
     assert splitting.copies.tolist() == [2, 2, 2]
