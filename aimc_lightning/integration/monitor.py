@@ -112,6 +112,7 @@ class _ProductWatch:
         parts = array.input_parts(x, product), array.weight_parts(weight)
         for tile, part, part_weight in zip(array.tiles, *parts, strict=True):
             part, _ = tile.centred(part, part_weight, product)
+            part = tile.on_rows(part, product)
             clipped += float((part.abs() > tile.input_range.abs()).sum())
             inputs += part.numel()
         ideal = product.forward(x.float(), array.effective_weight(weight).float())

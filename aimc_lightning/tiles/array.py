@@ -10,7 +10,7 @@ from aimc_lightning.functional.mvm import PreparedTile
 from aimc_lightning.functional.product import LinearProduct, Product
 from aimc_lightning.tiles.mapping import split_sizes
 from aimc_lightning.tiles.periphery import added, build_periphery
-from aimc_lightning.tiles.splitting import OutlierSplitting, rows_with_copies
+from aimc_lightning.tiles.splitting import rows_with_copies
 from aimc_lightning.tiles.tile import AnalogTile
 
 
@@ -61,12 +61,10 @@ class TileArray(nn.Module):
     def _tile(self, inputs: int, stepwise: bool) -> AnalogTile:
         if stepwise:
             return AnalogTile(self.out_sizes, self.config)
-        splitting, channels = None, inputs * self.groups
+        rows = None
         if self.config.mapping.split_outliers and self.groups == 1:
             rows = rows_with_copies(inputs, self.kernel_size, self.config.mapping.max_inputs)
-            if rows > inputs:
-                splitting, channels = OutlierSplitting(inputs, rows), rows
-        return AnalogTile(self.out_sizes, self.config, channels, splitting)
+        return AnalogTile(self.out_sizes, self.config, inputs * self.groups, rows)
 
     @property
     def rows(self) -> list[int]:
@@ -92,39 +90,17 @@ class TileArray(nn.Module):
         return self.is_ideal and not self.programmed
 
     def weight_parts(self, weight: Tensor) -> list[Tensor]:
-        """Return the weights of each tile in digital units, those of repeated inputs included."""
-        return [
-            part if tile.splitting is None else tile.splitting.split_weights(part)
-            for tile, part in zip(self._in_order(), self._cut_weights(weight), strict=True)
-        ]
-
-    def input_parts(self, x: Tensor, product: Product) -> list[Tensor]:
-        """Return the inputs of each tile, repeated ones included."""
-        return [
-            part if tile.splitting is None else tile.splitting.split_inputs(part, product)
-            for tile, part in zip(self._in_order(), self._cut_inputs(x, product), strict=True)
-        ]
-
-    def _cut_weights(self, weight: Tensor) -> list[Tensor]:
         """Return the logical weights of each tile, views along the second axis."""
         return list(weight.split(self.in_sizes, 1)) if len(self.in_sizes) > 1 else [weight]
 
-    def _cut_inputs(self, x: Tensor, product: Product) -> list[Tensor]:
+    def input_parts(self, x: Tensor, product: Product) -> list[Tensor]:
+        """Return the inputs of each tile."""
         if len(self.in_sizes) == 1:
             return [x]
         if isinstance(product, LinearProduct):
             return list(x.split(self.in_sizes, -1))
         grouped = x.unflatten(1, (self.groups, -1)).split(self.in_sizes, 2)
         return [part.flatten(1, 2) for part in grouped]
-
-    def _choose_copies_(self, x: Tensor, product: Product) -> None:
-        """Let the tiles that still set their range choose which inputs they repeat."""
-        for tile, part in zip(self._in_order(), self._cut_inputs(x, product), strict=True):
-            if tile.splitting is not None and tile.initializing:
-                before = tile.splitting.copies.clone()
-                tile.splitting.note_(part, product)
-                if tile.centring is not None and not torch.equal(before, tile.splitting.copies):
-                    tile.centring.restart_()  # its means belong to other rows
 
     def _in_order(self) -> list[AnalogTile]:
         return list(self.tiles)  # type: ignore[arg-type]
@@ -169,8 +145,6 @@ class TileArray(nn.Module):
             )
         if self.observer is not None:
             self.observer(x, product)
-        if self.training:
-            self._choose_copies_(x, product)
         total: Tensor | None = None
         ready = [None] * len(self.tiles) if prepared is None else prepared
         xs, weights = self.input_parts(x, product), self.weight_parts(weight)
@@ -204,14 +178,14 @@ class TileArray(nn.Module):
     @torch.no_grad()
     def clip_(self, weight: Tensor) -> None:
         """Clip the logical weights of every tile in place."""
-        for tile, part in zip(self._in_order(), self._cut_weights(weight), strict=True):
+        for tile, part in zip(self._in_order(), self.weight_parts(weight), strict=True):
             tile.clip_(part)
 
     @torch.no_grad()
     def effective_weight(self, weight: Tensor) -> Tensor:
         """Return the weights of the digital layer with the learned output scales folded in."""
         parts = []
-        for tile, part in zip(self._in_order(), self._cut_weights(weight), strict=True):
+        for tile, part in zip(self._in_order(), self.weight_parts(weight), strict=True):
             scale = tile.out_scale.to(part.dtype).view(-1, *(1,) * (part.dim() - 1))
             parts.append(part * scale)
         return torch.cat(parts, 1)

@@ -9,6 +9,7 @@ and its share of the input, an outlier needs no wider range than the others; the
 import torch
 from torch import Tensor, nn
 
+from aimc_lightning.functional.crossbar import CrossbarWeights, Periphery
 from aimc_lightning.functional.product import LinearProduct, Product
 
 
@@ -44,15 +45,23 @@ class OutlierSplitting(nn.Module):
         self.register_buffer("copies", _shared(torch.ones(inputs), rows))
         self.register_buffer("largest", torch.zeros(inputs))
 
-    def split_inputs(self, x: Tensor, product: Product) -> Tensor:
-        """Return what the rows take, ``(..., rows)`` or ``(batch, rows, *space)``.
+    def shares(self, x: Tensor, product: Product) -> Tensor:
+        """Return what each row of an input takes, shaped as the inputs.
 
         Args:
             x: Inputs, ``(..., inputs)`` or ``(batch, inputs, *space)``.
             product: How inputs meet weights.
         """
-        share = product.per_output(self.copies.reciprocal().to(x.dtype))
-        return (x * share).index_select(_axis(x, product), self._input_of_row())
+        return x * product.per_output(self.copies.reciprocal().to(x.dtype))
+
+    def split_inputs(self, x: Tensor, product: Product) -> Tensor:
+        """Return what the rows take, ``(..., rows)`` or ``(batch, rows, *space)``.
+
+        Args:
+            x: Inputs, as of :meth:`shares`.
+            product: How inputs meet weights.
+        """
+        return self.shares(x, product).index_select(_axis(x, product), self._input_of_row())
 
     def split_weights(self, weight: Tensor) -> Tensor:
         """Return the weights of the rows, ``(out, rows, *kernel)``.
@@ -61,6 +70,41 @@ class OutlierSplitting(nn.Module):
             weight: Of the inputs, ``(out, inputs, *kernel)``.
         """
         return weight.index_select(1, self._input_of_row())
+
+    def summed(self, weight: Tensor) -> Tensor:
+        """Return the sum of the weights of all rows of an input, shaped as ``weight``.
+
+        Args:
+            weight: Of the inputs, ``(out, inputs, *kernel)``.
+        """
+        return weight * self.copies.view(-1, *(1,) * (weight.dim() - 2)).to(weight.dtype)
+
+    def add_copies(self, weights: CrossbarWeights) -> CrossbarWeights:
+        """Return the weights that meet :meth:`shares` instead of :meth:`split_inputs`.
+
+        Rows of one input get the same DAC code, so their weights can be added up beforehand.
+
+        Args:
+            weights: Of the rows, not as integers.
+        """
+        rows, inputs = self._input_of_row(), len(self.copies)
+
+        def added(values: Tensor | None) -> Tensor | None:
+            if values is None:
+                return None
+            sums = values.new_zeros(len(values), inputs, *values.shape[2:], dtype=torch.float64)
+            return sums.index_add_(1, rows, values.double()).to(values.dtype)
+
+        magnitude = added(weights.magnitude)
+        same = weights.squares is weights.magnitude
+        negative = None if weights.negative is None else self.add_copies(weights.negative)
+        return weights._replace(
+            weight=added(weights.weight),
+            magnitude=magnitude,
+            positioned=added(weights.positioned),
+            squares=magnitude if same else added(weights.squares),
+            negative=negative,
+        )
 
     @torch.no_grad()
     def note_(self, x: Tensor, product: Product) -> None:
@@ -90,6 +134,23 @@ class OutlierSplitting(nn.Module):
     def _input_of_row(self) -> Tensor:
         inputs = torch.arange(len(self.copies), device=self.copies.device)
         return inputs.repeat_interleave(self.copies, output_size=self.rows)
+
+
+def can_add_copies(periphery: Periphery) -> bool:
+    """Return whether rows of one input differ in their weights alone.
+
+    Args:
+        periphery: Numbers of the signal chain.
+
+    Example:
+        >>> can_add_copies(Periphery(dac_steps=254)), can_add_copies(Periphery(input_noise_std=0.1))
+        (True, False)
+    """
+    p = periphery
+    own_noise = p.input_noise_std > 0 or p.dac_stochastic
+    sums_of_inputs = p.v_offset is not None or p.r_series > 0
+    managed = p.noise_management != "none" or p.bound_management != "none"
+    return not (own_noise or sums_of_inputs or managed)
 
 
 def rows_with_copies(inputs: int, kernel_size: int, max_inputs: int) -> int:

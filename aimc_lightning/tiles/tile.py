@@ -20,7 +20,7 @@ from aimc_lightning.tiles.initial_range import next_input_range
 from aimc_lightning.tiles.mapping import mapping_scale
 from aimc_lightning.tiles.periphery import added, build_periphery
 from aimc_lightning.tiles.programmed import ProgrammedTile
-from aimc_lightning.tiles.splitting import OutlierSplitting
+from aimc_lightning.tiles.splitting import OutlierSplitting, can_add_copies
 
 
 def _restore_initialization_(tile: "AnalogTile", _: object) -> None:
@@ -42,8 +42,8 @@ class AnalogTile(nn.Module):
         config: Settings of the tile.
         channels: Features, or channels, of the inputs whose means are subtracted where the
             settings say so; ``None`` leaves the inputs as they are.
-        splitting: Repeats large inputs, which the array does before this tile sees them; kept
-            here since it belongs to the inputs of the tile. ``None`` repeats none.
+        rows: Features, or channels, that the tile can take; where there are more than
+            ``channels``, the largest are repeated. ``None`` repeats none.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class AnalogTile(nn.Module):
         out_sizes: list[int],
         config: TileConfig,
         channels: int | None = None,
-        splitting: OutlierSplitting | None = None,
+        rows: int | None = None,
     ) -> None:
         super().__init__()
         self.out_sizes = out_sizes
@@ -69,7 +69,9 @@ class AnalogTile(nn.Module):
         self.range_batches: Tensor
         centred = ranges.centred and channels is not None
         self.centring = Centring(channels or 0) if centred else None
-        self.splitting = splitting
+        self.splitting: OutlierSplitting | None = None
+        if rows is not None and channels is not None and rows > channels:
+            self.splitting = OutlierSplitting(channels, rows)
         # Off once enough batches were seen, so that a steady forward pass costs nothing for it.
         self.initializing = ranges.mode == "learned" and ranges.init_batches > 0
         self.register_load_state_dict_post_hook(_restore_initialization_)
@@ -88,7 +90,19 @@ class AnalogTile(nn.Module):
             generator: Random numbers; torch's own if ``None``.
         """
         if self.chip is not None and not self.training:
-            return PreparedTile(self.chip.weights, self.chip.output_scale, self.chip.periphery)
+            ready = PreparedTile(self.chip.weights, self.chip.output_scale, self.chip.periphery)
+        else:
+            ready = self._prepare_rows(self._weight_rows(weight), integers, generator)
+        if self.splitting is None or ready.weights.integers is not None:
+            return ready
+        if not can_add_copies(ready.periphery):
+            return ready
+        return ready._replace(weights=self.splitting.add_copies(ready.weights))
+
+    def _prepare_rows(
+        self, weight: Tensor, integers: bool, generator: torch.Generator | None
+    ) -> PreparedTile:
+        """Return the weights of all rows, those of repeated inputs included."""
         with torch.no_grad():
             wide = weight if weight.dtype == torch.float64 else weight.float()
             scale = mapping_scale(wide, self.config.mapping, self.out_sizes)
@@ -105,10 +119,15 @@ class AnalogTile(nn.Module):
             return PreparedTile(weights, scale, self.periphery)
 
     def noise_free(self, weight: Tensor, *, integers: bool = False) -> PreparedTile:
-        """Return the weights for one forward pass without training noise; see :meth:`prepare`."""
+        """Return the weights of all rows for one forward pass without training noise.
+
+        Args:
+            weight: Weights of the rows, those of repeated inputs included, in digital units.
+            integers: See :meth:`prepare`.
+        """
         kept, self.noise_scale = self.noise_scale, 0.0
         try:
-            return self.prepare(weight, integers=integers)
+            return self._prepare_rows(weight, integers, None)
         finally:
             self.noise_scale = kept
 
@@ -192,14 +211,21 @@ class AnalogTile(nn.Module):
         """
         chip = None if self.training else self.chip
         generator = None if chip is None else chip.generator
+        x, constant = self.centred(x, weight, product)
+        if self.training and self.initializing and self.splitting is not None:
+            self.splitting.note_(x, product)
         if prepared is None:
             prepared = self.prepare(weight, integers=isinstance(product, LinearProduct))
-        x, constant = self.centred(x, weight, product)
         input_range: Tensor = self.input_range
         if self.training and self.initializing:
-            self.initialize_range_(x, weight, product)
+            self.initialize_range_(self.on_rows(x, product), self._weight_rows(weight), product)
             # A copy, since a layer that runs twice changes the range between its backward passes.
             input_range = self.input_range.clone()
+        if self.splitting is not None:
+            if prepared.weights.weight.shape[1] == self.splitting.rows:
+                x, weight = self.on_rows(x, product), self._weight_rows(weight)
+            else:
+                x, weight = self.splitting.shares(x, product), self.splitting.summed(weight)
         y = analog_mvm(
             x, weight, input_range, self.out_scale, prepared, product, generator=generator
         )
@@ -211,6 +237,13 @@ class AnalogTile(nn.Module):
             return x, None
         x, constant = self.centring(x, weight, product)
         return x, constant * product.per_output(self.out_scale)
+
+    def on_rows(self, x: Tensor, product: Product) -> Tensor:
+        """Return what the DACs of all rows take; see :class:`.OutlierSplitting`."""
+        return x if self.splitting is None else self.splitting.split_inputs(x, product)
+
+    def _weight_rows(self, weight: Tensor) -> Tensor:
+        return weight if self.splitting is None else self.splitting.split_weights(weight)
 
     @torch.no_grad()
     def initialize_range_(self, x: Tensor, weight: Tensor, product: Product) -> None:
@@ -263,7 +296,8 @@ class AnalogTile(nn.Module):
             weight: Logical weights, ``(out, in / groups, *kernel)``, in digital units.
             generator: Random numbers on the CPU, so that a chip is the same on every device.
         """
-        self.chip = ProgrammedTile(weight, self.periphery, self.config, self.out_sizes, generator)
+        rows = self._weight_rows(weight)
+        self.chip = ProgrammedTile(rows, self.periphery, self.config, self.out_sizes, generator)
 
     def extra_repr(self) -> str:
         """Return the sizes of the crossbars."""

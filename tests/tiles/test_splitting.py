@@ -150,14 +150,49 @@ def test_evaluation_and_later_batches_leave_the_choice():
     assert torch.equal(_tile(model).splitting.copies, before)
 
 
-def test_means_of_other_rows_are_forgotten():
-    model = nn.Sequential(nn.Linear(2, 3))
-    convert_to_analog(model, STANDARD.with_values({"input_range.centred": True}))
-    model.train()
-    model(torch.tensor([[4.0, 1.0]] * 5))  # rows 0, 0, 0, 1
-    model(torch.tensor([[4.0, 40.0]] * 5))  # rows 0, 1, 1, 1
-    shares = torch.tensor([4.0, 40 / 3, 40 / 3, 40 / 3])
-    torch.testing.assert_close(_tile(model).centring.mean, shares)
+def test_centred_inputs_count_by_what_is_left():
+    x = torch.randn(100, 2, generator=torch.Generator().manual_seed(0))
+    x[:, 0] += 100.0
+    x[:, 1] *= 5.0
+    for centred, copies in ((False, [3, 1]), (True, [1, 3])):
+        config = STANDARD.with_values({"input_range.centred": centred})
+        tile = _tile(_trained(nn.Linear(2, 3), x, config))
+        assert tile.splitting.copies.tolist() == copies
+    torch.testing.assert_close(tile.centring.mean, x.mean(0))
+
+
+@pytest.mark.parametrize("device_noise", [False, True])
+@pytest.mark.parametrize(("layer", "shape"), [
+    (nn.Conv2d(4, 6, 3, padding=1), (8, 4, 7, 6)),
+    (nn.Linear(6, 5), (40, 6)),
+])  # fmt: skip
+def test_copies_are_added_up_without_a_difference(monkeypatch, layer, shape, device_noise):
+    """Same draws of noise, rows computed one by one and added up beforehand."""
+    kind = {"weight_noise.type": "device", "weight_noise.std": 1.0} if device_noise else {}
+    # Without output noise nothing is rounded to half precision.
+    config = STANDARD.with_values({"noise.output_std": 0.0, **kind})
+    x = _with_outliers(*shape).requires_grad_()
+    model = _trained(layer, x.detach(), config)
+    added = []
+    real = OutlierSplitting.add_copies
+    monkeypatch.setattr(
+        OutlierSplitting, "add_copies", lambda *args: added.append(1) or real(*args)
+    )
+    found = {}
+    for together in (True, False):
+        monkeypatch.setattr("aimc_lightning.tiles.tile.can_add_copies", lambda _, t=together: t)
+        monkeypatch.setattr("aimc_lightning.functional.kernels.HAS_CPU_KERNELS", False)
+        torch.manual_seed(3)
+        y = model.train()(x)
+        grads = torch.autograd.grad(y.square().sum(), (x, model[0].weight))
+        program_(model.eval(), 1)
+        set_time_(model, YEAR_S, 1)
+        found[together] = [y.detach(), *grads, model(x).detach()]
+    assert added
+    for one, other in zip(found[True], found[False], strict=True):
+        # One step of a converter may fall to the other side of a half.
+        difference = (one - other).norm() / other.norm()
+        assert difference < 2e-3
 
 
 def test_choice_comes_back_from_a_state_dict_and_goes_with_the_tiles():

@@ -128,6 +128,7 @@ class _Observer:
             if not array.config.input_range.per_vector:
                 part, constant = tile.centred(part.float(), part_weight, product)
                 y = y if constant is None else y - constant
+                part = tile.on_rows(part, product)
                 self._note_converters(tile, part, y, product, prepared.mapping_scale)
         sums.signal += float(ideal.double().square().sum())
         sums.error += float((total - ideal).double().square().sum())
