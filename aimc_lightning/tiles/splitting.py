@@ -6,10 +6,13 @@ currents that drown in the noise of the ADC. Written into several rows, each wit
 and its share of the input, an outlier needs no wider range than the others; the sum is the same.
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
 from aimc_lightning.functional.crossbar import CrossbarWeights, Periphery
+from aimc_lightning.functional.mvm import PreparedTile
 from aimc_lightning.functional.product import LinearProduct, Product
 
 
@@ -79,32 +82,36 @@ class OutlierSplitting(nn.Module):
         """
         return weight * self.copies.view(-1, *(1,) * (weight.dim() - 2)).to(weight.dtype)
 
-    def add_copies(self, weights: CrossbarWeights) -> CrossbarWeights:
-        """Return the weights that meet :meth:`shares` instead of :meth:`split_inputs`.
+    def add_copies(self, prepared: PreparedTile) -> PreparedTile:
+        """Return weights that meet :meth:`shares` instead of :meth:`split_inputs`, if possible.
 
         Rows of one input get the same DAC code, so their weights can be added up beforehand.
 
         Args:
-            weights: Of the rows, not as integers.
+            prepared: With the weights of all rows.
+
+        Returns:
+            The same where the weights are integers, or rows differ in more than their weights.
         """
-        rows, inputs = self._input_of_row(), len(self.copies)
+        if prepared.weights.integers is not None or not can_add_copies(prepared.periphery):
+            return prepared
+        return prepared._replace(weights=self._added(prepared.weights))
 
-        def added(values: Tensor | None) -> Tensor | None:
-            if values is None:
-                return None
-            sums = values.new_zeros(len(values), inputs, *values.shape[2:], dtype=torch.float64)
-            return sums.index_add_(1, rows, values.double()).to(values.dtype)
+    def _added(self, weights: CrossbarWeights) -> CrossbarWeights:
+        found: dict[int, Tensor] = {}  # magnitude and squares may be one tensor, and stay one
+        parts: dict[str, Any] = {}
+        for name in ("weight", "magnitude", "positioned", "squares"):
+            values = getattr(weights, name)
+            if values is not None:
+                parts[name] = found.setdefault(id(values), self._sums(values))
+        if weights.negative is not None:
+            parts["negative"] = self._added(weights.negative)
+        return weights._replace(**parts)
 
-        magnitude = added(weights.magnitude)
-        same = weights.squares is weights.magnitude
-        negative = None if weights.negative is None else self.add_copies(weights.negative)
-        return weights._replace(
-            weight=added(weights.weight),
-            magnitude=magnitude,
-            positioned=added(weights.positioned),
-            squares=magnitude if same else added(weights.squares),
-            negative=negative,
-        )
+    def _sums(self, values: Tensor) -> Tensor:
+        wide = values.to(torch.promote_types(values.dtype, torch.float32))
+        sums = wide.new_zeros(len(values), len(self.copies), *values.shape[2:])
+        return sums.index_add_(1, self._input_of_row(), wide).to(values.dtype)
 
     @torch.no_grad()
     def note_(self, x: Tensor, product: Product) -> None:

@@ -20,7 +20,7 @@ from aimc_lightning.tiles.initial_range import next_input_range
 from aimc_lightning.tiles.mapping import mapping_scale
 from aimc_lightning.tiles.periphery import added, build_periphery
 from aimc_lightning.tiles.programmed import ProgrammedTile
-from aimc_lightning.tiles.splitting import OutlierSplitting, can_add_copies
+from aimc_lightning.tiles.splitting import OutlierSplitting
 
 
 def _restore_initialization_(tile: "AnalogTile", _: object) -> None:
@@ -93,11 +93,7 @@ class AnalogTile(nn.Module):
             ready = PreparedTile(self.chip.weights, self.chip.output_scale, self.chip.periphery)
         else:
             ready = self._prepare_rows(self._weight_rows(weight), integers, generator)
-        if self.splitting is None or ready.weights.integers is not None:
-            return ready
-        if not can_add_copies(ready.periphery):
-            return ready
-        return ready._replace(weights=self.splitting.add_copies(ready.weights))
+        return ready if self.splitting is None else self.splitting.add_copies(ready)
 
     def _prepare_rows(
         self, weight: Tensor, integers: bool, generator: torch.Generator | None

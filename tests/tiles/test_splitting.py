@@ -173,22 +173,20 @@ def test_copies_are_added_up_without_a_difference(monkeypatch, layer, shape, dev
     config = STANDARD.with_values({"noise.output_std": 0.0, **kind})
     x = _with_outliers(*shape).requires_grad_()
     model = _trained(layer, x.detach(), config)
-    added = []
-    real = OutlierSplitting.add_copies
-    monkeypatch.setattr(
-        OutlierSplitting, "add_copies", lambda *args: added.append(1) or real(*args)
-    )
-    found = {}
+    found, widths = {}, {}
     for together in (True, False):
-        monkeypatch.setattr("aimc_lightning.tiles.tile.can_add_copies", lambda _, t=together: t)
+        monkeypatch.setattr(
+            "aimc_lightning.tiles.splitting.can_add_copies", lambda _, t=together: t
+        )
         monkeypatch.setattr("aimc_lightning.functional.kernels.HAS_CPU_KERNELS", False)
         torch.manual_seed(3)
         y = model.train()(x)
         grads = torch.autograd.grad(y.square().sum(), (x, model[0].weight))
         program_(model.eval(), 1)
         set_time_(model, YEAR_S, 1)
+        widths[together] = _tile(model).prepare(model[0].weight).weights.weight.shape[1]
         found[together] = [y.detach(), *grads, model(x).detach()]
-    assert added
+    assert widths[False] == 2 * widths[True]
     for one, other in zip(found[True], found[False], strict=True):
         # One step of a converter may fall to the other side of a half.
         difference = (one - other).norm() / other.norm()
