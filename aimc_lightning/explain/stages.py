@@ -55,8 +55,7 @@ def _input_stages(tile: TileConfig) -> list[Stage]:
         "off": "inputs are taken in units of the DAC's range",
     }
     rows = [
-        _centring_stage(ranges.centred),
-        _splitting_stage(tile.mapping.split_outliers),
+        *_before_the_range(tile),
         Stage("input", "input range", ranges.mode, meanings[ranges.mode], _PRESET),
     ]
     if ranges.noise_management != "none" or ranges.bound_management != "none":
@@ -85,24 +84,28 @@ def _input_stages(tile: TileConfig) -> list[Stage]:
     return rows
 
 
-def _centring_stage(centred: bool) -> Stage:
-    meaning = (
-        "the mean of each input is subtracted digitally, its product with the ideal weights added"
-        if centred
-        else "inputs keep their mean"
-    )
-    source = "zero points: Jacob et al., CVPR 2018"
-    return Stage("input", "centring", "on" if centred else "off", meaning, source)
+def _before_the_range(tile: TileConfig) -> list[Stage]:
+    return [
+        _switch(
+            "centring",
+            tile.input_range.centred,
+            "the mean of each input is subtracted digitally, its product with the ideal weights "
+            "added",
+            "inputs keep their mean",
+            "zero points: Jacob et al., CVPR 2018",
+        ),
+        _switch(
+            "outlier splitting",
+            tile.mapping.split_outliers,
+            "idle rows of a tile repeat its largest inputs, each with its share",
+            "each input has one row",
+            "outlier channel splitting: Zhao et al., ICML 2019",
+        ),
+    ]
 
 
-def _splitting_stage(split: bool) -> Stage:
-    meaning = (
-        "idle rows of a tile repeat its largest inputs, each with its share"
-        if split
-        else "each input has one row"
-    )
-    source = "outlier channel splitting: Zhao et al., ICML 2019"
-    return Stage("input", "outlier splitting", "on" if split else "off", meaning, source)
+def _switch(name: str, on: bool, if_on: str, if_off: str, source: str) -> Stage:
+    return Stage("input", name, "on" if on else "off", if_on if on else if_off, source)
 
 
 def _crossbar_stages(tile: TileConfig) -> list[Stage]:

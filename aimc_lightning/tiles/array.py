@@ -10,7 +10,7 @@ from aimc_lightning.functional.mvm import PreparedTile
 from aimc_lightning.functional.product import LinearProduct, Product
 from aimc_lightning.tiles.mapping import split_sizes
 from aimc_lightning.tiles.periphery import added, build_periphery
-from aimc_lightning.tiles.splitting import rows_with_copies
+from aimc_lightning.tiles.splitting import OutlierSplitting, rows_with_copies
 from aimc_lightning.tiles.tile import AnalogTile
 
 
@@ -61,10 +61,11 @@ class TileArray(nn.Module):
     def _tile(self, inputs: int, stepwise: bool) -> AnalogTile:
         if stepwise:
             return AnalogTile(self.out_sizes, self.config)
-        rows = None
+        splitting = None
         if self.config.mapping.split_outliers and self.groups == 1:
             rows = rows_with_copies(inputs, self.kernel_size, self.config.mapping.max_inputs)
-        return AnalogTile(self.out_sizes, self.config, inputs * self.groups, rows)
+            splitting = OutlierSplitting(inputs, rows) if rows > inputs else None
+        return AnalogTile(self.out_sizes, self.config, inputs * self.groups, splitting)
 
     @property
     def rows(self) -> list[int]:

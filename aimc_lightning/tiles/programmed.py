@@ -1,5 +1,6 @@
 """One programmed chip, tile by tile: conductances, their drift, and drift compensation."""
 
+import copy
 from typing import NamedTuple
 
 import torch
@@ -17,6 +18,7 @@ from aimc_lightning.functional.managed import managed_codes
 from aimc_lightning.functional.nonlinearity import calibrated_slope
 from aimc_lightning.functional.product import LinearProduct, OneHotProduct, Product
 from aimc_lightning.tiles.mapping import mapping_scale
+from aimc_lightning.tiles.splitting import OutlierSplitting
 
 
 class ProgrammedCrossbar(NamedTuple):
@@ -42,6 +44,7 @@ class ProgrammedTile:
         config: Settings of the tile.
         out_sizes: Outputs of each crossbar.
         generator: Random numbers on the CPU.
+        splitting: Which inputs have several rows; the chip keeps those it is programmed with.
     """
 
     def __init__(
@@ -51,8 +54,11 @@ class ProgrammedTile:
         config: TileConfig,
         out_sizes: list[int],
         generator: torch.Generator,
+        splitting: OutlierSplitting | None = None,
     ) -> None:
         self.config = config
+        self.splitting = copy.deepcopy(splitting)
+        weight = weight if splitting is None else splitting.split_weights(weight)
         self.device = weight.device
         self.shape = weight.shape
         self.generator: torch.Generator | None = None
@@ -145,6 +151,8 @@ class ProgrammedTile:
         self.weights: CrossbarWeights = kernels.derived_weights(
             weight.view(self.shape), self.periphery, negative
         )
+        if self.splitting is not None:
+            self.weights = self.splitting.add_copies(self.weights, self.periphery)
         seed = int(torch.randint(0, 2**63 - 1, (), generator=generator))
         self.generator = torch.Generator(self.device).manual_seed(seed)
 

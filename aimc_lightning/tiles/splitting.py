@@ -6,13 +6,10 @@ currents that drown in the noise of the ADC. Written into several rows, each wit
 and its share of the input, an outlier needs no wider range than the others; the sum is the same.
 """
 
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 
 from aimc_lightning.functional.crossbar import CrossbarWeights, Periphery
-from aimc_lightning.functional.mvm import PreparedTile
 from aimc_lightning.functional.product import LinearProduct, Product
 
 
@@ -74,39 +71,48 @@ class OutlierSplitting(nn.Module):
         """
         return weight.index_select(1, self._input_of_row())
 
-    def summed(self, weight: Tensor) -> Tensor:
-        """Return the sum of the weights of all rows of an input, shaped as ``weight``.
+    def facing(
+        self, held: Tensor, x: Tensor, weight: Tensor, product: Product
+    ) -> tuple[Tensor, Tensor]:
+        """Return inputs and logical weights as those that a tile holds want them.
 
         Args:
+            held: Weights of all rows, or added up by :meth:`add_copies`.
+            x: Inputs, as of :meth:`shares`.
             weight: Of the inputs, ``(out, inputs, *kernel)``.
+            product: How inputs meet weights.
         """
-        return weight * self.copies.view(-1, *(1,) * (weight.dim() - 2)).to(weight.dtype)
+        if held.shape[1] == self.rows:
+            return self.split_inputs(x, product), self.split_weights(weight)
+        copies = self.copies.view(-1, *(1,) * (weight.dim() - 2))
+        return self.shares(x, product), weight * copies.to(weight.dtype)
 
-    def add_copies(self, prepared: PreparedTile) -> PreparedTile:
+    def add_copies(self, weights: CrossbarWeights, periphery: Periphery) -> CrossbarWeights:
         """Return weights that meet :meth:`shares` instead of :meth:`split_inputs`, if possible.
 
         Rows of one input get the same DAC code, so their weights can be added up beforehand.
 
         Args:
-            prepared: With the weights of all rows.
+            weights: Of all rows.
+            periphery: Numbers of the signal chain.
 
         Returns:
             The same where the weights are integers, or rows differ in more than their weights.
         """
-        if prepared.weights.integers is not None or not can_add_copies(prepared.periphery):
-            return prepared
-        return prepared._replace(weights=self._added(prepared.weights))
-
-    def _added(self, weights: CrossbarWeights) -> CrossbarWeights:
-        found: dict[int, Tensor] = {}  # magnitude and squares may be one tensor, and stay one
-        parts: dict[str, Any] = {}
-        for name in ("weight", "magnitude", "positioned", "squares"):
-            values = getattr(weights, name)
-            if values is not None:
-                parts[name] = found.setdefault(id(values), self._sums(values))
-        if weights.negative is not None:
-            parts["negative"] = self._added(weights.negative)
-        return weights._replace(**parts)
+        if weights.integers is not None or not can_add_copies(periphery):
+            return weights
+        w = weights
+        magnitude = None if w.magnitude is None else self._sums(w.magnitude)
+        squares = magnitude  # one tensor as a rule, which kernels tell from it being the same
+        if w.squares is not w.magnitude:
+            squares = None if w.squares is None else self._sums(w.squares)
+        return w._replace(
+            weight=self._sums(w.weight),
+            magnitude=magnitude,
+            positioned=None if w.positioned is None else self._sums(w.positioned),
+            squares=squares,
+            negative=None if w.negative is None else self.add_copies(w.negative, periphery),
+        )
 
     def _sums(self, values: Tensor) -> Tensor:
         wide = values.to(torch.promote_types(values.dtype, torch.float32))

@@ -42,8 +42,7 @@ class AnalogTile(nn.Module):
         config: Settings of the tile.
         channels: Features, or channels, of the inputs whose means are subtracted where the
             settings say so; ``None`` leaves the inputs as they are.
-        rows: Features, or channels, that the tile can take; where there are more than
-            ``channels``, the largest are repeated. ``None`` repeats none.
+        splitting: Repeats the largest inputs in idle rows; ``None`` repeats none.
     """
 
     def __init__(
@@ -51,7 +50,7 @@ class AnalogTile(nn.Module):
         out_sizes: list[int],
         config: TileConfig,
         channels: int | None = None,
-        rows: int | None = None,
+        splitting: OutlierSplitting | None = None,
     ) -> None:
         super().__init__()
         self.out_sizes = out_sizes
@@ -69,9 +68,7 @@ class AnalogTile(nn.Module):
         self.range_batches: Tensor
         centred = ranges.centred and channels is not None
         self.centring = Centring(channels or 0) if centred else None
-        self.splitting: OutlierSplitting | None = None
-        if rows is not None and channels is not None and rows > channels:
-            self.splitting = OutlierSplitting(channels, rows)
+        self.splitting = splitting
         # Off once enough batches were seen, so that a steady forward pass costs nothing for it.
         self.initializing = ranges.mode == "learned" and ranges.init_batches > 0
         self.register_load_state_dict_post_hook(_restore_initialization_)
@@ -90,10 +87,11 @@ class AnalogTile(nn.Module):
             generator: Random numbers; torch's own if ``None``.
         """
         if self.chip is not None and not self.training:
-            ready = PreparedTile(self.chip.weights, self.chip.output_scale, self.chip.periphery)
-        else:
-            ready = self._prepare_rows(self._weight_rows(weight), integers, generator)
-        return ready if self.splitting is None else self.splitting.add_copies(ready)
+            return PreparedTile(self.chip.weights, self.chip.output_scale, self.chip.periphery)
+        if self.splitting is None:
+            return self._prepare_rows(weight, integers, generator)
+        ready = self._prepare_rows(self.splitting.split_weights(weight), integers, generator)
+        return ready._replace(weights=self.splitting.add_copies(ready.weights, ready.periphery))
 
     def _prepare_rows(
         self, weight: Tensor, integers: bool, generator: torch.Generator | None
@@ -214,14 +212,12 @@ class AnalogTile(nn.Module):
             prepared = self.prepare(weight, integers=isinstance(product, LinearProduct))
         input_range: Tensor = self.input_range
         if self.training and self.initializing:
-            self.initialize_range_(self.on_rows(x, product), self._weight_rows(weight), product)
+            rows = weight if self.splitting is None else self.splitting.split_weights(weight)
+            self.initialize_range_(self.on_rows(x, product), rows, product)
             # A copy, since a layer that runs twice changes the range between its backward passes.
             input_range = self.input_range.clone()
-        if self.splitting is not None:
-            if prepared.weights.weight.shape[1] == self.splitting.rows:
-                x, weight = self.on_rows(x, product), self._weight_rows(weight)
-            else:
-                x, weight = self.splitting.shares(x, product), self.splitting.summed(weight)
+        if (splitting := self._splitting()) is not None:
+            x, weight = splitting.facing(prepared.weights.weight, x, weight, product)
         y = analog_mvm(
             x, weight, input_range, self.out_scale, prepared, product, generator=generator
         )
@@ -236,10 +232,12 @@ class AnalogTile(nn.Module):
 
     def on_rows(self, x: Tensor, product: Product) -> Tensor:
         """Return what the DACs of all rows take; see :class:`.OutlierSplitting`."""
-        return x if self.splitting is None else self.splitting.split_inputs(x, product)
+        splitting = self._splitting()
+        return x if splitting is None else splitting.split_inputs(x, product)
 
-    def _weight_rows(self, weight: Tensor) -> Tensor:
-        return weight if self.splitting is None else self.splitting.split_weights(weight)
+    def _splitting(self) -> OutlierSplitting | None:
+        """Return which inputs have several rows: a chip keeps its own."""
+        return self.splitting if self.chip is None or self.training else self.chip.splitting
 
     @torch.no_grad()
     def initialize_range_(self, x: Tensor, weight: Tensor, product: Product) -> None:
@@ -292,8 +290,9 @@ class AnalogTile(nn.Module):
             weight: Logical weights, ``(out, in / groups, *kernel)``, in digital units.
             generator: Random numbers on the CPU, so that a chip is the same on every device.
         """
-        rows = self._weight_rows(weight)
-        self.chip = ProgrammedTile(rows, self.periphery, self.config, self.out_sizes, generator)
+        self.chip = ProgrammedTile(
+            weight, self.periphery, self.config, self.out_sizes, generator, self.splitting
+        )
 
     def extra_repr(self) -> str:
         """Return the sizes of the crossbars."""

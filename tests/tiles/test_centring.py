@@ -7,12 +7,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from aimc_lightning.config import TileConfig
 from aimc_lightning.conversion import convert_to_analog, convert_to_digital
 from aimc_lightning.functional.product import LinearProduct
 from aimc_lightning.nn.base import analog_tiles, program_, set_time_
 from aimc_lightning.presets import get_preset
 from aimc_lightning.tiles.centring import Centring
+from tests.helpers.first_batches import trained
 
 CENTRED = {"input_range.centred": True, "input_range.init_batches": 2}
 #: Nothing but converters so fine that they are exact to 1e-5, and no clipping.
@@ -30,16 +30,6 @@ def _positive(*shape: int, seed: int = 0) -> Tensor:
     return torch.rand(*shape, generator=generator) + offset.view(-1, *(1,) * (len(shape) - 2))
 
 
-def _trained(layer: nn.Module, x: Tensor, config: TileConfig) -> nn.Sequential:
-    """Return an analog copy that has set its means and ranges."""
-    model = nn.Sequential(copy.deepcopy(layer))
-    convert_to_analog(model, config)
-    model.train()
-    for _ in range(3):
-        model(x)
-    return model
-
-
 LAYERS = [
     (nn.Linear(6, 5), (40, 6)),
     (nn.Linear(700, 5), (40, 700)),  # two tiles
@@ -55,7 +45,7 @@ LAYERS = [
 def test_the_product_is_the_digital_one(layer, shape):
     torch.manual_seed(0)
     x = _positive(*shape)
-    model = _trained(layer, x, FINE)
+    model = trained(layer, x, FINE)
     for training in (True, False):
         model.train(training)
         torch.testing.assert_close(model(x), layer(x), rtol=1e-3, atol=1e-3)
@@ -65,7 +55,7 @@ def test_the_product_is_the_digital_one(layer, shape):
 def test_gradients_are_the_digital_ones(layer, shape):
     torch.manual_seed(0)
     x = _positive(*shape).requires_grad_()
-    model = _trained(layer, x.detach(), FINE)
+    model = trained(layer, x.detach(), FINE)
     direction = torch.randn_like(layer(x))
     found = torch.autograd.grad((model(x) * direction).sum(), (x, model[0].weight))
     expected = torch.autograd.grad((layer(x) * direction).sum(), (x, layer.weight))
@@ -75,13 +65,13 @@ def test_gradients_are_the_digital_ones(layer, shape):
 def test_unfolded_patches_are_centred_too():
     torch.manual_seed(0)
     x, layer = _positive(8, 70, 5, 5), nn.Conv2d(70, 6, 3, padding=1)
-    model = _trained(layer, x, FINE.with_values({"mapping.conv_split": "unfold"}))
+    model = trained(layer, x, FINE.with_values({"mapping.conv_split": "unfold"}))
     torch.testing.assert_close(model(x), layer(x), rtol=1e-3, atol=1e-3)
 
 
 def test_mean_is_that_of_the_inputs_per_channel():
     x = _positive(30, 3, 5, 4)
-    model = _trained(nn.Conv2d(3, 2, 3), x, STANDARD)
+    model = trained(nn.Conv2d(3, 2, 3), x, STANDARD)
     (tile,) = analog_tiles(model).values()
     torch.testing.assert_close(tile.centring.mean, x.mean((0, 2, 3)))
 
@@ -99,7 +89,7 @@ def test_mean_follows_all_batches_at_first_and_the_last_ones_later():
 
 
 def test_evaluation_and_empty_batches_leave_the_mean():
-    model = _trained(nn.Linear(3, 2), _positive(20, 3), STANDARD)
+    model = trained(nn.Linear(3, 2), _positive(20, 3), STANDARD)
     before = copy.deepcopy(model.state_dict())
     model(torch.zeros(0, 3))
     model.eval()
@@ -115,7 +105,7 @@ def test_a_chip_shifts_its_outputs_less():
     shift = {}
     for centred in (True, False):
         config = STANDARD.with_values({"input_range.centred": centred})
-        model = _trained(layer, x, config).eval()
+        model = trained(layer, x, config).eval()
         found = []
         for seed in range(8):
             program_(model, seed)
@@ -141,7 +131,7 @@ def test_a_layer_that_runs_twice_has_a_gradient():
 
 def test_autocast_keeps_its_type():
     x = _positive(20, 4)
-    model = _trained(nn.Linear(4, 3), x, STANDARD).eval()
+    model = trained(nn.Linear(4, 3), x, STANDARD).eval()
     with torch.autocast("cpu", dtype=torch.bfloat16):
         y = model(x)
     assert y.dtype == torch.bfloat16
@@ -151,7 +141,7 @@ def test_autocast_keeps_its_type():
 
 def test_means_come_back_from_a_state_dict_and_go_with_the_tiles():
     x = _positive(20, 4)
-    model = _trained(nn.Linear(4, 3), x, STANDARD)
+    model = trained(nn.Linear(4, 3), x, STANDARD)
     other = nn.Sequential(nn.Linear(4, 3))
     convert_to_analog(other, STANDARD)
     other.load_state_dict(model.state_dict())
@@ -187,6 +177,6 @@ def test_other_ranges_are_refused(values):
 
 
 def test_settings_of_a_trained_array_keep_it():
-    model = _trained(nn.Linear(4, 3), _positive(20, 4), STANDARD)
+    model = trained(nn.Linear(4, 3), _positive(20, 4), STANDARD)
     with pytest.raises(ValueError, match=r"input_range\.centred shape what is trained"):
         model[0].analog.set_config_(STANDARD.with_values({"input_range.centred": False}))

@@ -1,18 +1,16 @@
 """``mapping.split_outliers``: idle rows of a tile repeat its largest inputs."""
 
-import copy
-
 import pytest
 import torch
 from torch import Tensor, nn
 
-from aimc_lightning.config import TileConfig
 from aimc_lightning.conversion import convert_to_analog, convert_to_digital
 from aimc_lightning.evaluation.mapping.report import mapping_report
 from aimc_lightning.functional.product import LinearProduct
 from aimc_lightning.nn.base import analog_tiles, program_, set_time_
 from aimc_lightning.presets import get_preset
 from aimc_lightning.tiles.splitting import OutlierSplitting, rows_with_copies
+from tests.helpers.first_batches import trained
 
 SPLIT = {
     "mapping.split_outliers": True, "mapping.max_inputs": 512, "input_range.init_batches": 2,
@@ -33,16 +31,6 @@ def _with_outliers(*shape: int) -> Tensor:
     x[:, 1] *= 20
     x[:, 3] *= 10
     return x
-
-
-def _trained(layer: nn.Module, x: Tensor, config: TileConfig) -> nn.Sequential:
-    """Return an analog copy that has chosen its copies and set its ranges."""
-    model = nn.Sequential(copy.deepcopy(layer))
-    convert_to_analog(model, config)
-    model.train()
-    for _ in range(3):
-        model(x)
-    return model
 
 
 def _tile(model: nn.Module):
@@ -66,7 +54,7 @@ LAYERS = [
 def test_the_product_and_its_gradients_are_the_digital_ones(layer, shape, config):
     torch.manual_seed(0)
     x = (_with_outliers(*shape) if len(shape) > 1 else torch.randn(shape)).requires_grad_()
-    model = _trained(layer, x.detach(), config)
+    model = trained(layer, x.detach(), config)
     assert all(tile.splitting is not None for tile in analog_tiles(model).values())
     direction = torch.randn_like(layer(x))
     found = torch.autograd.grad((model(x) * direction).sum(), (x, model[0].weight))
@@ -127,7 +115,7 @@ def test_outliers_widen_no_range_and_cost_less_on_an_aged_chip():
     width, error = {}, {}
     for split in (False, True):
         config = STANDARD.with_values({"mapping.split_outliers": split})
-        model = _trained(layer, x, config).eval()
+        model = trained(layer, x, config).eval()
         width[split] = _tile(model).input_range.item()
         found = []
         for seed in range(4):
@@ -142,7 +130,7 @@ def test_outliers_widen_no_range_and_cost_less_on_an_aged_chip():
 
 def test_evaluation_and_later_batches_leave_the_choice():
     x = _with_outliers(50, 8)
-    model = _trained(nn.Linear(8, 4), x, STANDARD)
+    model = trained(nn.Linear(8, 4), x, STANDARD)
     before = _tile(model).splitting.copies.clone()
     model(x.flip(1))
     model.eval()
@@ -156,7 +144,7 @@ def test_centred_inputs_count_by_what_is_left():
     x[:, 1] *= 5.0
     for centred, copies in ((False, [3, 1]), (True, [1, 3])):
         config = STANDARD.with_values({"input_range.centred": centred})
-        tile = _tile(_trained(nn.Linear(2, 3), x, config))
+        tile = _tile(trained(nn.Linear(2, 3), x, config))
         assert tile.splitting.copies.tolist() == copies
     torch.testing.assert_close(tile.centring.mean, x.mean(0))
 
@@ -172,7 +160,7 @@ def test_copies_are_added_up_without_a_difference(monkeypatch, layer, shape, dev
     # Without output noise nothing is rounded to half precision.
     config = STANDARD.with_values({"noise.output_std": 0.0, **kind})
     x = _with_outliers(*shape).requires_grad_()
-    model = _trained(layer, x.detach(), config)
+    model = trained(layer, x.detach(), config)
     found, widths = {}, {}
     for together in (True, False):
         monkeypatch.setattr(
@@ -193,9 +181,20 @@ def test_copies_are_added_up_without_a_difference(monkeypatch, layer, shape, dev
         assert difference < 2e-3
 
 
+def test_a_chip_keeps_the_rows_it_was_programmed_with():
+    x, layer = _with_outliers(50, 8), nn.Linear(8, 4)
+    model = trained(layer, x, FINE)
+    program_(model.eval(), 1)
+    expected, splitting = model(x), _tile(model).splitting
+    splitting.restart_()
+    splitting.note_(x.flip(1), LinearProduct())
+    assert not torch.equal(splitting.copies, _tile(model).chip.splitting.copies)
+    torch.testing.assert_close(model(x), expected)
+
+
 def test_choice_comes_back_from_a_state_dict_and_goes_with_the_tiles():
     x, layer = _with_outliers(50, 8), nn.Linear(8, 4)
-    model, other = _trained(layer, x, STANDARD), nn.Sequential(nn.Linear(8, 4))
+    model, other = trained(layer, x, STANDARD), nn.Sequential(nn.Linear(8, 4))
     convert_to_analog(other, STANDARD)
     other.load_state_dict(model.state_dict())
     for name in ("copies", "largest"):
@@ -210,7 +209,7 @@ def test_clipping_ends_at_the_same_weights():
     layer, found = nn.Linear(8, 4), []
     for split in (False, True):
         values = {"mapping.split_outliers": split, "clip.type": "gaussian", "clip.sigma": 1.0}
-        model = _trained(layer, _with_outliers(50, 8), STANDARD.with_values(values))
+        model = trained(layer, _with_outliers(50, 8), STANDARD.with_values(values))
         model[0].analog.clip_(model[0].weight)
         found.append(model[0].weight.detach().clone())
     assert torch.equal(*found)
@@ -250,6 +249,6 @@ def test_settings_without_idle_rows_or_batches_are_refused(values, message):
 
 def test_compiled_layers_give_the_same():
     x = _with_outliers(50, 8)
-    model = _trained(nn.Linear(8, 4), x, FINE).eval()
+    model = trained(nn.Linear(8, 4), x, FINE).eval()
     compiled = torch.compile(model, fullgraph=True, backend="eager")
     torch.testing.assert_close(compiled(x), model(x))
