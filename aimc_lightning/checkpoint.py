@@ -22,6 +22,7 @@ from aimc_lightning.config import TileConfig
 from aimc_lightning.conversion import Selector, convert_to_analog
 from aimc_lightning.nn.base import analog_layers, tile_arrays
 from aimc_lightning.nn.sharded import whole
+from aimc_lightning.same_conversion import check_same_conversion
 
 METADATA_KEY = "aimc_lightning"
 FORMAT_VERSION = 1
@@ -128,31 +129,6 @@ def migrate_metadata(metadata: dict[str, Any]) -> dict[str, Any]:
     return metadata
 
 
-def check_same_conversion(model: nn.Module, metadata: dict[str, Any]) -> None:
-    """Raise ``ValueError`` if a model is not converted as the metadata of a checkpoint says.
-
-    Args:
-        model: Converted model.
-        metadata: From :func:`read_metadata`.
-    """
-    here, there = _configs_by_layer(analog_metadata(model)), _configs_by_layer(metadata)
-    if set(here) != set(there):
-        raise ValueError(
-            "The layer selection changed. Analog in the checkpoint only: "
-            f"{sorted(set(there) - set(here)) or 'none'}; analog in this model only: "
-            f"{sorted(set(here) - set(there)) or 'none'}. Use the include and exclude of the first "
-            f"run (include={metadata['include']}, exclude={metadata['exclude']})."
-        )
-    for name, config in there.items():
-        if here[name] != config:
-            changed = _differences(config, here[name])
-            raise ValueError(
-                f"The tile config of layer {name!r} differs from the checkpoint's: "
-                f"{', '.join(changed[:5])}. Go on with the config of the first run, or start a "
-                "new run from the checkpoint's weights."
-            )
-
-
 def load_from_checkpoint(
     cls: type[ModuleT],
     path: str | Path,
@@ -183,7 +159,7 @@ def load_from_checkpoint(
         raise _digital_error(cls, path, checkpoint)
     module = _build_digital(cls, path, map_location, kwargs)
     convert_as_described(module, metadata["conversions"], path)
-    check_same_conversion(module, metadata)
+    check_same_conversion(analog_metadata(module), metadata, training=True)
     module.on_load_checkpoint(checkpoint)  # type: ignore[operator]
     try:
         module.load_state_dict(checkpoint["state_dict"], strict=True)
@@ -271,25 +247,6 @@ def _digital_error(cls: type, path: Path, checkpoint: dict[str, Any]) -> ValueEr
         f"Checkpoint {path} is digital, there is nothing analog to rebuild. Load it with "
         f"{cls.__name__}.load_from_checkpoint(path), then convert_to_analog(module, ...)."
     )
-
-
-def _configs_by_layer(metadata: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    return {
-        layer: TileConfig.from_dict(entry["config"]).to_dict()
-        for entry in metadata["conversions"]
-        for layer in entry["layers"]
-    }
-
-
-def _differences(old: Any, new: Any, prefix: str = "") -> list[str]:  # noqa: ANN401
-    if isinstance(old, dict) and isinstance(new, dict):
-        names = [*old, *(name for name in new if name not in old)]
-        return [
-            line
-            for name in names
-            for line in _differences(old.get(name), new.get(name), f"{prefix}{name}.")
-        ]
-    return [] if old == new else [f"{prefix[:-1]} was {old!r} and is {new!r}"]
 
 
 def _library_version() -> str:

@@ -95,6 +95,21 @@ class TileConfig:
         """
         return _replaced(self, values)
 
+    def as_measured(self) -> "TileConfig":
+        """Return a copy in which all that acts in training alone has its default.
+
+        That is the noise and clipping of the weights, and how learned input ranges are found.
+        """
+        ranges = ("init_rule", "init_times_s", "init_batches", "init_std_alpha", "decay")
+        defaults = InputRangeConfig()
+        learned = {name: getattr(defaults, name) for name in (*ranges, "min_percentage")}
+        return dataclasses.replace(
+            self,
+            weight_noise=WeightNoiseConfig(),
+            clip=ClipConfig(),
+            input_range=dataclasses.replace(self.input_range, **learned),
+        )
+
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON types with a format version."""
         return {"format_version": FORMAT_VERSION, **_plain(self)}

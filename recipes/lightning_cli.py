@@ -72,6 +72,12 @@ class AimcCLI(LightningCLI):
         """Parse ``args``, without Lightning's warning that ``sys.argv`` is not empty."""
         self.config = parser.parse_args(args)
 
+    def _parse_ckpt_path(self) -> None:
+        """Leave the module to the configuration, which names its class.
+
+        Lightning would put a checkpoint's hyperparameters in place of its arguments, class unknown.
+        """
+
     def before_instantiate_classes(self) -> None:
         """Set the number of CPU threads, for the rest of the process."""
         threads = self._get(self.config, "threads")

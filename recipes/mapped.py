@@ -11,6 +11,7 @@ from aimc_lightning.conversion import convert_to_analog
 from aimc_lightning.integration.callback import AnalogTraining
 from aimc_lightning.recipes.recipe import Recipe
 from aimc_lightning.recipes.run_folder import RunFolder
+from aimc_lightning.recipes.tiles import callback_of, tiles_of
 
 _SAMPLES = 4  # counts per sample do not need more
 
@@ -58,15 +59,7 @@ def mapped_model(
         "drift", folder, *arguments, logger=False, enable_checkpointing=False,
         enable_progress_bar=False,
     )  # fmt: skip
-    found = [item for item in cli.trainer.callbacks if isinstance(item, AnalogTraining)]
-    if not found:
-        raise ValueError(
-            f"drift.yaml of {recipe.name} names no AnalogTraining; add it under trainer.callbacks."
-        )
-    how = found[0]
-    convert_to_analog(
-        cli.model, how.tile_config, include=how.include, exclude=how.exclude, layers=how.layers
-    )
+    convert_to_analog(cli.model, **tiles_of(callback_of(cli, AnalogTraining)))
     return cli.model, cli.datamodule
 
 

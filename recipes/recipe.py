@@ -1,7 +1,6 @@
 """One recipe with a user's options: the identity of its run, and the parts of each stage."""
 
 import hashlib
-import json
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -9,13 +8,12 @@ from typing import Any
 import yaml
 from lightning.pytorch.strategies.launchers import _SubprocessScriptLauncher
 
-from aimc_lightning.config import TileConfig
 from aimc_lightning.evaluation.variants import parse_variants
 from aimc_lightning.recipes.catalog import STAGES, recipe_files
+from aimc_lightning.recipes.changes import changed_arguments
 from aimc_lightning.recipes.lightning_cli import AimcCLI
+from aimc_lightning.recipes.tiles import check_same_tiles
 from aimc_lightning.zoo.registry import ModelEntry, get_entry
-
-_CALLBACKS = "trainer.callbacks"
 
 
 @dataclass(frozen=True)
@@ -109,8 +107,15 @@ class Recipe:
         """
         # Given weights stand in for pretrained ones, which may not be at hand.
         given = [] if self.weights is None else ["--model.init_args.weights", str(self.weights)]
-        for stage in sorted({setting.partition(".")[0] for setting in self.settings}):
-            self.build(stage, folder, *(given if stage == "digital" else ()))
+        stages = {setting.partition(".")[0] for setting in self.settings}
+        tiles = any(".AnalogTraining." in setting for setting in self.settings)
+        stages |= {"hwa", "drift"} if tiles else set()
+        built = {
+            stage: self.build(stage, folder, *(given if stage == "digital" else ()))
+            for stage in sorted(stages)
+        }
+        if tiles:
+            check_same_tiles(built["hwa"], built["drift"])
 
     def build(self, stage: str, folder: Path, *arguments: str, **defaults: Any) -> AimcCLI:  # noqa: ANN401
         """Build trainer, module and data module of one stage.
@@ -140,7 +145,7 @@ class Recipe:
                 args += ["--data.init_args.seed", str(self.seed)]
         if self.task is not None:
             args += ["--model.init_args.task", self.task, "--data.init_args.task", self.task]
-        args += self._changes(stage)
+        args += changed_arguments(self.settings, self._content(stage), f"{stage}.")
         args += ["--trainer.default_root_dir", str(folder / stage), *arguments]
         # Not all devices of the machine: the batch, and with it the result, would depend on them.
         defaults = {"devices": 1, **defaults}
@@ -153,65 +158,12 @@ class Recipe:
             )
         return cli
 
-    def _changes(self, stage: str) -> list[str]:
-        """Return the user's changes of one stage as arguments of LightningCLI."""
-        args, begin = [], f"{stage}.{_CALLBACKS}."
-        callbacks = self._content(stage)["trainer"].get("callbacks") or []
-        changed = False
-        for setting in self.settings:
-            key, _, value = setting.partition("=")
-            if key.startswith(begin):
-                _change_callback(callbacks, key[len(begin) :], value, setting)
-                changed = True
-            elif key.startswith(f"{stage}."):
-                args.append(f"--{key[len(stage) + 1 :]}={value}")
-        # The whole list, since arguments cannot reach into one.
-        return [*args, f"--{_CALLBACKS}={json.dumps(callbacks)}"] if changed else args
-
     def _data_arguments(self, stage: str) -> dict[str, Any]:
         """Return the data module's arguments in the recipe; what it names can be overridden."""
         return self._content(stage)["data"].get("init_args", {})
 
     def _content(self, stage: str) -> dict[str, Any]:
         return yaml.safe_load(recipe_files(self.name)[stage].read_text(encoding="utf-8"))
-
-
-def _change_callback(callbacks: list[dict[str, Any]], path: str, value: str, setting: str) -> None:
-    """Set one value of a callback in place.
-
-    Args:
-        callbacks: The recipe's, as in its file.
-        path: ``CLASS.KEY``, where keys below the first are joined by dots, too.
-        value: New value, as JSON or YAML.
-        setting: The whole of it, for messages.
-    """
-    name, *keys = path.split(".")
-    found = [one for one in callbacks if one["class_path"].rpartition(".")[2] == name]
-    if len(found) != 1 or not all(keys) or not keys:
-        known = ", ".join(one["class_path"].rpartition(".")[2] for one in callbacks) or "none"
-        raise ValueError(
-            f"--set {setting!r} is not of the form STAGE.{_CALLBACKS}.CLASS.KEY=VALUE with the "
-            f"class of one callback of the recipe; it has {known}."
-        )
-    place = found[0].setdefault("init_args", {})
-    for key in keys[:-1]:
-        place = place.setdefault(key, {})
-        if not isinstance(place, dict):
-            raise ValueError(f"--set {setting!r}: {key!r} holds {place!r}, which has no keys.")
-    place[keys[-1]] = _parsed(value)
-    config = found[0]["init_args"].get("config")
-    if isinstance(config, dict):
-        try:  # the parser finds the same faults, but buries them in the whole list
-            TileConfig.from_dict({part: config[part] for part in config if part != "chip"})
-        except (TypeError, ValueError) as error:
-            raise ValueError(f"--set {setting!r} gives tiles that cannot be: {error}") from error
-
-
-def _parsed(value: str) -> Any:  # noqa: ANN401
-    try:
-        return json.loads(value)  # knows 1e-4 as a number, YAML 1.1 does not
-    except ValueError:
-        return yaml.safe_load(value)
 
 
 def _file_hash(path: Path) -> str:

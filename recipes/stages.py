@@ -4,9 +4,9 @@ import json
 import time
 from collections.abc import Callable, Collection
 from datetime import timedelta
-from typing import Any, TypeVar
+from typing import Any
 
-from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from rich.console import Console
 from safetensors.torch import save_file
@@ -22,9 +22,8 @@ from aimc_lightning.recipes.lightning_cli import AimcCLI
 from aimc_lightning.recipes.recipe import Recipe
 from aimc_lightning.recipes.run_folder import RunFolder, write_atomically
 from aimc_lightning.recipes.table import drift_table
+from aimc_lightning.recipes.tiles import callback_of, tiles_of
 from aimc_lightning.recipes.versions import describe_hardware
-
-CallbackT = TypeVar("CallbackT", bound=Callback)
 
 RUN_STAGES = ("digital", "direct", "hwa")
 SAVE_EVERY = timedelta(minutes=10)  # in an epoch; what a stop loses at most
@@ -111,7 +110,7 @@ class Experiment:
 
     def _measure(self, stage: str, cli: AimcCLI, module: LightningModule) -> dict[str, Any]:
         """Programme chips, age and measure them; each row goes to ``drift.csv`` at once."""
-        settings = _only(cli, DriftEvaluation)
+        settings = callback_of(cli, DriftEvaluation)
         chips = settings.chips if self.recipe.chips is None else self.recipe.chips
         self._say(f"{stage}: measuring {chips} chips at {len(settings.times)} times")
         results = evaluate_drift(
@@ -123,7 +122,7 @@ class Experiment:
             metric=self.recipe.entry.metric,
             chance=self.recipe.entry.chance,
             digital=self.folder.stages["digital"]["score"],
-            config=_only(cli, AnalogTraining).tile_config,
+            **tiles_of(callback_of(cli, AnalogTraining)),
             seed=settings.seed if self.recipe.seed is None else self.recipe.seed,
             csv_path=self.folder.path / "drift.csv",
             recalibrate=self.recipe.recalibrate or settings.recalibrate,
@@ -196,17 +195,6 @@ class Experiment:
 
     def _say(self, text: str) -> None:
         self.console.print(text, style="bold", highlight=False)
-
-
-def _only(cli: AimcCLI, kind: type[CallbackT]) -> CallbackT:
-    """Return the callback of a kind that the recipe names."""
-    found = [callback for callback in cli.trainer.callbacks if isinstance(callback, kind)]
-    if len(found) != 1:
-        raise ValueError(
-            f"drift.yaml has to name {kind.__name__} once under trainer.callbacks, "
-            f"it does {len(found)} times."
-        )
-    return found[0]
 
 
 def _test(trainer: Trainer, cli: AimcCLI, metric: str) -> dict[str, float]:

@@ -16,7 +16,7 @@ ROWS = (
     ("explain",),
     ("explain",),
     ("nn",),
-    ("selection", "report"),
+    ("selection", "report", "same_conversion"),
     ("conversion", "selection", "report"),
     ("checkpoint",),
     ("integration",),

@@ -5,7 +5,6 @@ from aimc_lightning import checkpoint as module_under_test
 from aimc_lightning.checkpoint import (
     METADATA_KEY,
     analog_metadata,
-    check_same_conversion,
     load_from_checkpoint,
     migrate_metadata,
     read_metadata,
@@ -14,6 +13,7 @@ from aimc_lightning.conversion import convert_to_analog
 from aimc_lightning.integration.callback import AnalogTraining
 from aimc_lightning.nn.base import analog_layers
 from aimc_lightning.presets import get_preset
+from aimc_lightning.same_conversion import check_same_conversion
 from tests.helpers.toy import LIGHTNING_ADVICE, NOISY, Toy, ToyData, toy, trainer
 
 pytestmark = [pytest.mark.filterwarnings(advice) for advice in LIGHTNING_ADVICE]
@@ -155,4 +155,34 @@ def test_every_older_format_has_a_migration():
 def test_same_conversion_passes():
     model = toy()
     convert_to_analog(model)
-    check_same_conversion(model, analog_metadata(model))
+    here = analog_metadata(model)
+    check_same_conversion(here, here, training=True)
+
+
+def test_settings_of_training_alone_may_differ_where_chips_are_measured():
+    models = toy(), toy()
+    changes = {
+        "weight_noise.std": 1.0,
+        "clip.type": "gaussian",
+        "input_range.init_times_s": (0, 3600),
+        "input_range.init_batches": 3,
+        "input_range.decay": 0.1,
+    }
+    for model, values in zip(models, ({}, changes), strict=True):
+        convert_to_analog(model, get_preset("standard_pcm").with_values(values))
+    here, there = map(analog_metadata, models)
+    check_same_conversion(here, there, training=False)
+    with pytest.raises(ValueError, match=r"weight_noise.std was 1.0 and is 3.0.*first run"):
+        check_same_conversion(here, there, training=True)
+
+
+@pytest.mark.parametrize(
+    "values", [{"adc.bits": 6}, {"mapping.max_inputs": 4}, {"input_range.centred": True}]
+)
+def test_other_hardware_is_not_measured_in_place_of_the_trained(values):
+    models = toy(), toy()
+    for model, changed in zip(models, ({}, values), strict=True):
+        convert_to_analog(model, get_preset("standard_pcm").with_values(changed))
+    (name,) = values
+    with pytest.raises(ValueError, match=f"{name} was .*evaluate --remap"):
+        check_same_conversion(*map(analog_metadata, models), training=False)

@@ -1,10 +1,12 @@
 """Drift evaluation as part of ``trainer.fit`` or ``trainer.test``."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import RichProgressBar
 from lightning.pytorch.loops import _EvaluationLoop
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from typing_extensions import TypedDict, Unpack
@@ -149,7 +151,7 @@ class DriftEvaluation(Callback):
         folder = None if self.folder is None else Path(self.folder)
         file = RowFile(None if folder is None else folder / f"{prefix}drift.csv")
         evaluation = Evaluation(trainer, trainer.datamodule, file)  # type: ignore[attr-defined]
-        plain = Job(module, self._sweep())
+        plain = Job(module, replace(self._sweep(), progress=_own_progress(trainer)))
         variants = self._variants(trainer, module, [module])
         for variant in variants:
             check_tiles(variant, module)
@@ -177,3 +179,12 @@ class DriftEvaluation(Callback):
         if folder is not None:
             self.results.to_json(folder / f"{prefix}drift.json")
             self.results.plot(folder / f"{prefix}drift.png")
+
+
+def _own_progress(trainer: Trainer) -> bool:
+    """Return whether to show progress, as the Trainer does; its own bar has come to its end."""
+    bar = trainer.progress_bar_callback
+    # Two live displays draw each other, and columns of this one fail outside its callback.
+    if isinstance(bar, RichProgressBar) and bar.progress is not None:
+        bar.progress.stop()
+    return bar is not None and getattr(bar, "is_enabled", True)

@@ -23,6 +23,7 @@ from lightning.pytorch.utilities.model_helpers import is_overridden
 
 from aimc_lightning.evaluation.ranks import check_whole_data
 from aimc_lightning.integration.callback import AnalogTraining
+from aimc_lightning.integration.progress import silent_bars
 from aimc_lightning.integration.randomness import kept_random_state
 
 #: What a Trainer takes as data: a data module, one or several loaders, or nothing.
@@ -90,13 +91,15 @@ def quiet_callbacks(trainer: Trainer) -> Iterator[None]:
     settings = vars(strategy).get("analog_settings")
     if settings is not None:
         strategy.analog_settings = None  # our strategies would add AnalogTraining again
-    trainer.callbacks = [  # type: ignore[attr-defined]
+    kept = [
         callback
         for callback in callbacks
         if not isinstance(callback, left_out) and not getattr(callback, "programs_chips", False)
     ]
     try:
-        yield
+        with silent_bars(callbacks) as bars:
+            trainer.callbacks = [*bars, *kept]  # type: ignore[attr-defined]
+            yield
     finally:
         trainer.callbacks = callbacks  # type: ignore[attr-defined]
         if settings is not None:

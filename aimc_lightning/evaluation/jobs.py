@@ -76,7 +76,7 @@ def drift_jobs(
 
     Args:
         module: Analog module, or a digital one to be mapped directly.
-        options: ``digital``, ``direct`` and ``config`` count.
+        options: ``digital``, ``direct``, ``config`` and the choice of layers count.
         base: Times, chips, seed and metric.
         variants: What is done without training.
     """
@@ -89,7 +89,7 @@ def drift_jobs(
     if direct is not None:
         mapped = copy.deepcopy(direct)
         if not analog_layers(mapped):
-            convert_like(mapped, module if trained else None, options.config)
+            convert_like(mapped, module if trained else None, options)
         sweep = replace(base, stage="direct", with_digital=digital is None)
         jobs.append(Job(mapped, sweep, calibrate=not analog_layers(direct)))
     if trained:
@@ -102,17 +102,23 @@ def drift_jobs(
 
 
 def convert_like(
-    module: LightningModule, example: LightningModule | None, config: TileConfig | str
+    module: LightningModule, example: LightningModule | None, options: DriftOptions
 ) -> None:
     """Convert a digital module with the layers and settings of an analog one, if there is one.
 
     Args:
         module: Digital module, changed in place.
         example: Analog module.
-        config: Settings without ``example``.
+        options: Settings and choice of layers without ``example``.
     """
     if example is None:
-        convert_to_analog(module, config)
+        convert_to_analog(
+            module,
+            options.config,
+            include=options.include,
+            exclude=options.exclude,
+            layers=options.layers,
+        )
         return
     layers = {
         glob.escape(name): TileConfig.from_dict(entry["config"])

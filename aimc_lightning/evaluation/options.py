@@ -1,6 +1,6 @@
 """Settings of an evaluation, beyond what is measured at which times on how many chips."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,6 +8,7 @@ from lightning.pytorch import LightningModule
 
 from aimc_lightning.config import TileConfig
 from aimc_lightning.evaluation.ray_tasks import RayTasks
+from aimc_lightning.selection import Selector
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,8 @@ class DriftOptions:
         direct: Digital module to measure as well, mapped without retraining on a copy, with the
             layers and settings of the analog module; its input ranges are set from training
             batches.
-        config: Settings to map a module with that is digital itself.
+        config: Settings to map a module with that is digital itself; ``include``, ``exclude`` and
+            ``layers`` choose its layers as in :func:`~aimc_lightning.conversion.convert_to_analog`.
         seed: From which chips and noise follow.
         share: Normalised accuracy that counts as iso-accurate.
         csv_path: File to which each finished row is appended, and from which a sweep goes on.
@@ -45,6 +47,9 @@ class DriftOptions:
     digital: float | LightningModule | None = None
     direct: LightningModule | None = None
     config: TileConfig | str = "standard_pcm"
+    include: Sequence[Selector] | None = None
+    exclude: Sequence[Selector] = ()
+    layers: Mapping[str, TileConfig | str | None] | None = None
     seed: int = 0
     share: float = 0.99
     csv_path: str | Path | None = None

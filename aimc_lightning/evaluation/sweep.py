@@ -44,8 +44,9 @@ def evaluate_drift(
         times: Times after programming, seconds or text such as ``"1d"``.
         chips: Number of chips.
         **options: Fields of :class:`~aimc_lightning.evaluation.options.DriftOptions`:
-            ``metric``, ``chance``, ``digital``, ``direct``, ``config``, ``seed``, ``share``,
-            ``csv_path``, ``progress``, ``recalibrate``, ``recalibration_batches``, ``ray``.
+            ``metric``, ``chance``, ``digital``, ``direct``, ``config``, ``include``, ``exclude``,
+            ``layers``, ``seed``, ``share``, ``csv_path``, ``progress``, ``recalibrate``,
+            ``recalibration_batches``, ``ray``.
 
     Returns:
         Rows and statistics.

@@ -15,11 +15,11 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from aimc_lightning.checkpoint import (
     METADATA_KEY,
     analog_metadata,
-    check_same_conversion,
     read_metadata,
 )
 from aimc_lightning.conversion import Selector
 from aimc_lightning.nn.base import analog_layers
+from aimc_lightning.same_conversion import check_same_conversion
 
 _Hook = Callable[[dict[str, Any]], None]
 
@@ -71,7 +71,7 @@ def _check_then_load(module: LightningModule, original: _Hook, checkpoint: dict[
     metadata = read_metadata(checkpoint)
     fitting = module._trainer is not None and module.trainer.state.fn == TrainerFn.FITTING
     if metadata is not None:
-        check_same_conversion(module, metadata)
+        check_same_conversion(analog_metadata(module), metadata, training=fitting)
     elif fitting:
         raise ValueError(
             "This checkpoint is digital: its optimizer knows nothing of the analog parameters, so "

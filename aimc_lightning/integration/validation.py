@@ -12,6 +12,7 @@ from lightning.pytorch.loops import _EvaluationLoop
 from lightning.pytorch.trainer.connectors.logger_connector.result import _ResultCollection
 
 from aimc_lightning.integration.digital import digital_layers
+from aimc_lightning.integration.progress import silent_bars
 from aimc_lightning.integration.randomness import random_state, set_random_state
 from aimc_lightning.nn.base import program_, set_time_, unprogram_
 from aimc_lightning.times import parse_time
@@ -170,10 +171,11 @@ def _apart_from_training(trainer: Trainer, loop: _EvaluationLoop) -> Iterator[No
     progress, results = loop.batch_progress.state_dict(), loop._results
     seen, restarting = loop._seen_batches_per_dataloader.copy(), loop.restarting
     callbacks, verbose = trainer.callbacks, loop.verbose  # type: ignore[attr-defined]
-    trainer.callbacks, loop.verbose = [], False  # type: ignore[attr-defined]
-    vars(connector)["log_metrics"] = _nothing
+    vars(connector)["log_metrics"], loop.verbose = _nothing, False
     try:
-        yield
+        with silent_bars(callbacks) as bars:
+            trainer.callbacks = bars  # type: ignore[attr-defined]
+            yield
     finally:
         del vars(connector)["log_metrics"]
         trainer.callbacks, loop.verbose = callbacks, verbose  # type: ignore[attr-defined]

@@ -7,8 +7,8 @@ from pathlib import Path
 #: Parts made of several files, and what each part does.
 GROUPS = {
     "forward_config": "config", "tile_config": "config", "presets": "config",
-    "selection": "conversion", "report": "conversion", "foreign_config": "importer",
-    "foreign_device": "importer",
+    "selection": "conversion", "report": "conversion", "same_conversion": "checkpoint",
+    "foreign_config": "importer", "foreign_device": "importer",
 }  # fmt: skip
 TASKS = {
     "checks": "messages of wrong settings",

@@ -17,7 +17,7 @@ def test_shell_lines_are_commands(root):
     from aimc_lightning.recipes.cli import _parser
 
     blocks = re.findall(r"```sh\n(.*?)```", (root / "docs" / "hub.md").read_text(), re.DOTALL)
-    for line in "".join(blocks).splitlines():
+    for line in "".join(blocks).replace("\\\n", " ").splitlines():
         words = line.partition("#")[0].split()
         assert words[0] == "aimc-lightning"
         _parser().parse_args(words[1:])

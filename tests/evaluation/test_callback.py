@@ -1,12 +1,20 @@
 import pytest
-from lightning.pytorch.callbacks import EarlyStopping, EMAWeightAveraging, ModelCheckpoint
+from lightning.pytorch.callbacks import (
+    EarlyStopping,
+    EMAWeightAveraging,
+    ModelCheckpoint,
+    RichProgressBar,
+    TQDMProgressBar,
+)
 
 from aimc_lightning.conversion import convert_to_analog
+from aimc_lightning.evaluation.calibration_callback import CalibrateInputRanges
 from aimc_lightning.evaluation.callback import DriftEvaluation
 from aimc_lightning.evaluation.sweep import evaluate_drift
 from aimc_lightning.integration.callback import AnalogTraining
+from aimc_lightning.integration.validation import Validation
 from aimc_lightning.nn.base import is_programmed
-from tests.helpers.toy import LIGHTNING_ADVICE, ToyData, toy, trainer
+from tests.helpers.toy import LIGHTNING_ADVICE, Toy, ToyData, toy, trainer
 
 pytestmark = [pytest.mark.filterwarnings(advice) for advice in LIGHTNING_ADVICE]
 
@@ -45,6 +53,41 @@ def test_end_of_fit_uses_the_validation_data_and_disturbs_no_other_callback(tmp_
     assert not is_programmed(module)
     written = sorted(path.name for path in (tmp_path / "out").iterdir())
     assert written == ["fit_drift.csv", "fit_drift.json", "fit_drift.png"]
+
+
+@pytest.mark.parametrize("bar", [RichProgressBar, TQDMProgressBar])
+def test_progress_is_shown_beside_that_of_the_trainer(bar, capsys):
+    run = trainer(
+        AnalogTraining(), bar(), _drift("both", metric=None), epochs=1, enable_progress_bar=True
+    )
+    module = toy()
+    run.fit(module, ToyData())
+    assert "2 chips at 1 s, 1 day" in capsys.readouterr().out
+    run.test(module, ToyData())
+    assert "2 chips at 1 s, 1 day" in capsys.readouterr().out
+
+
+def test_live_bar_can_be_drawn_while_chips_and_ranges_are_measured():
+    drawn = []
+
+    class Step(Toy):
+        def validation_step(self, batch, batch_idx):
+            # As a thread of the bar does at any time.
+            drawn.append(bar.progress.get_renderable())
+            super().validation_step(batch, batch_idx)
+
+    bar = RichProgressBar()
+    validated = AnalogTraining(validation=Validation(on=("ideal", "1d")))
+    callbacks = validated, bar, CalibrateInputRanges(max_batches=2)
+    trainer(*callbacks, epochs=1, enable_progress_bar=True).fit(Step(), ToyData())
+    assert len(drawn) >= 3 + 3 + 2
+    assert bar.is_enabled
+
+
+def test_without_progress_bar_none_is_shown(capsys):
+    run = trainer(AnalogTraining(), _drift("test", metric="test_acc"), epochs=1)
+    run.test(toy(), ToyData())
+    assert "chips at" not in capsys.readouterr().out
 
 
 def test_rows_of_another_model_in_the_folder_are_refused_and_kept(tmp_path):

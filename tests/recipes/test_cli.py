@@ -6,13 +6,16 @@ import sys
 
 import pytest
 import torch
-from lightning.pytorch import LightningModule
+from lightning.pytorch import LightningModule, Trainer
 
+from aimc_lightning.checkpoint import METADATA_KEY, analog_metadata
 from aimc_lightning.recipes import cli, sizes
 from aimc_lightning.recipes.catalog import list_recipes, recipe_files
 from aimc_lightning.recipes.cli import main
 from aimc_lightning.recipes.lightning_cli import AimcCLI
+from aimc_lightning.zoo.pretrained import from_pretrained
 from tests.helpers.entries import marked
+from tests.helpers.toy import LIGHTNING_ADVICE
 
 
 @pytest.mark.parametrize("stage", ["digital", "hwa"])
@@ -30,6 +33,31 @@ def test_every_recipe_fits_one_batch_through_lightning_cli(name, stage, data, pr
             *arguments,
         ]
     )
+
+
+@pytest.mark.filterwarnings(*LIGHTNING_ADVICE)
+def test_drift_yaml_measures_the_checkpoint_of_a_run(tmp_path, caplog):
+    pytest.importorskip("sklearn")
+    module = from_pretrained("resnet8_digits")
+    trainer = Trainer(accelerator="cpu", logger=False, barebones=True, max_epochs=0)
+    trainer.strategy.connect(module)
+    state = trainer._checkpoint_connector.dump_checkpoint(weights_only=True)
+    state[METADATA_KEY] = analog_metadata(module)
+    torch.save(state, tmp_path / "trained.ckpt")
+    content = recipe_files("resnet8_digits")["drift"].read_text()
+    assert "chips: 25 " in content
+    (tmp_path / "drift.yaml").write_text(content.replace("chips: 25 ", "chips: 1 "))
+    with caplog.at_level("INFO", "lightning.pytorch.utilities.rank_zero"):
+        main(
+            [
+                "test",
+                f"--config={tmp_path / 'drift.yaml'}",
+                f"--ckpt_path={tmp_path / 'trained.ckpt'}",
+                f"--trainer.default_root_dir={tmp_path}",
+            ]
+        )
+    (line,) = [line for line in caplog.text.splitlines() if line.split()[:3] == ["hwa", "1", "s"]]
+    assert 0.98 < float(line.split()[4]) < 1
 
 
 def test_list_shows_every_recipe(capsys):

@@ -88,6 +88,54 @@ def test_network_of_another_kind_is_refused(tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+ADC_BITS = "trainer.callbacks.AnalogTraining.config.adc.bits"
+SHIPPED = ["--zoo", "resnet8_digits", "--pretrained", "resnet8_digits", "--traceback"]
+
+
+def test_network_on_other_tiles_than_the_yaml_wants_is_refused(tmp_path):
+    pytest.importorskip("sklearn")
+    out = tmp_path / "out"
+    with pytest.raises(ValueError, match="adc.bits was 8 and is 6.*evaluate --remap"):
+        main(["evaluate", *SHIPPED, "--set", f"{ADC_BITS}=6", "--out", str(out)])
+    assert not out.exists()
+
+
+def test_network_is_measured_on_other_tiles_without_training(tmp_path, capsys):
+    pytest.importorskip("sklearn")
+    scores = []
+    for bits in (8, 3):
+        out = tmp_path / str(bits)
+        arguments = [*SHIPPED, "--remap", "--times", "1h", "--chips", "1", "--digital", "0.992"]
+        main(["evaluate", *arguments, "--set", f"{ADC_BITS}={bits}", "--out", str(out)])
+        assert "8 layers on 9 tiles" in capsys.readouterr().out
+        (row,) = _rows(out)
+        assert row["stage"] == "hwa"
+        scores.append(float(row["value"]))
+    assert scores[0] > 0.98
+    assert scores[1] < scores[0] - 0.05
+
+
+def test_remapping_needs_tiles(tmp_path):
+    pytest.importorskip("sklearn")
+    none = ["--set", "trainer.callbacks=null", "--out", str(tmp_path / "out")]
+    with pytest.raises(ValueError, match="AnalogTraining, which the YAML does not name: add it"):
+        main(["evaluate", *SHIPPED, "--remap", *none])
+
+
+def test_directly_mapped_network_spares_the_layers_of_the_yaml(checkpoint, tmp_path):
+    scores = []
+    for name, excluded in (("some", "[network.conv1]"), ("none", "[]")):
+        out = tmp_path / name
+        arguments = ["--zoo", "resnet8_digits", "--ckpt_path", str(checkpoint), "--times", "1y"]
+        change = ["--set", f"trainer.callbacks.AnalogTraining.exclude={excluded}"]
+        main(["evaluate", *arguments, *SHORT, *change, "--digital", "0.9", "--out", str(out)])
+        (row,) = _rows(out)
+        scores.append(row)
+    some, none = scores
+    assert some["stage"] == none["stage"] == "direct"
+    assert some["fingerprint"] != none["fingerprint"]
+
+
 def test_evaluate_measures_what_helps_without_training(checkpoint, tmp_path, capsys):
     _run(checkpoint, tmp_path / "out", "--times", "1h", "--recalibrate", "batch_norm", "max+column")
     stages = [row["stage"] for row in _rows(tmp_path / "out")]

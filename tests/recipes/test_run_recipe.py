@@ -150,11 +150,16 @@ def _error(arguments, capsys):
         (["resnet8_digits", "--set", "hwa"], "not of the form STAGE.KEY=VALUE"),
         (["resnet8_digits", "--set", "train.x=1"], "the stages are digital, hwa, drift"),
         (["resnet8_digits", "--set", f"{HWA_CALLBACKS}.Clip.x=1"], "it has AnalogTraining."),
-        (["resnet8_digits", "--set", f"{HWA_CALLBACKS}.AnalogTraining=1"], "of the form STAGE.tr"),
+        (["resnet8_digits", "--set", f"{HWA_CALLBACKS}.AnalogTraining=1"], "of the form hwa.trai"),
         (["resnet8_digits", "--set", f"{PRESET}.x=1"], "holds 'standard_pcm', which has no keys"),
         (
             ["resnet8_digits", "--set", f"{SIGMA}=-1"],
             "sigma must be a finite number at least 1e-06, got -1",
+        ),
+        (
+            ["resnet8_digits", "--set", f"{HWA_CALLBACKS}.AnalogTraining.config.adc.bits=6"],
+            "other tiles than 'drift' measures; give --set of AnalogTraining for both. The tile "
+            "config of layer 'network.conv1' differs from the checkpoint's: adc.bits was 6 and is",
         ),
         (["minilm_glue"], "one with --task, of cola, mrpc, rte, sst2, stsb"),
         (["minilm_glue", "--task", "qqp"], "entry 'minilm_glue' has no task 'qqp': its tasks are"),

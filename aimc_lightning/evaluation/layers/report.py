@@ -161,7 +161,7 @@ def _rows(
     if before is not None:
         mapped = copy.deepcopy(before)
         if not analog_layers(mapped):
-            convert_like(mapped, module, "standard_pcm")
+            convert_like(mapped, module, DriftOptions())
         earlier = {weights.name: weights.kurtosis for weights in layer_weights(mapped)}
     sizes = {
         matrix_name(name, key, arrays): (name, weight.numel())
