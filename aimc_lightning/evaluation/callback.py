@@ -182,9 +182,9 @@ class DriftEvaluation(Callback):
 
 
 def _own_progress(trainer: Trainer) -> bool:
-    """Return whether to show progress, as the Trainer does; its own bar has come to its end."""
+    """End the Trainer's bar, which is full by now, and return whether to show one of our own."""
     bar = trainer.progress_bar_callback
-    # Two live displays draw each other, and columns of this one fail outside its callback.
+    # rich before 14.1 refuses a second live display, later ones draw both over and over.
     if isinstance(bar, RichProgressBar) and bar.progress is not None:
         bar.progress.stop()
     return bar is not None and getattr(bar, "is_enabled", True)

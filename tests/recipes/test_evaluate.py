@@ -123,15 +123,15 @@ def test_remapping_needs_tiles(tmp_path):
 
 
 def test_directly_mapped_network_spares_the_layers_of_the_yaml(checkpoint, tmp_path):
-    scores = []
+    rows = []
     for name, excluded in (("some", "[network.conv1]"), ("none", "[]")):
         out = tmp_path / name
         arguments = ["--zoo", "resnet8_digits", "--ckpt_path", str(checkpoint), "--times", "1y"]
         change = ["--set", f"trainer.callbacks.AnalogTraining.exclude={excluded}"]
         main(["evaluate", *arguments, *SHORT, *change, "--digital", "0.9", "--out", str(out)])
         (row,) = _rows(out)
-        scores.append(row)
-    some, none = scores
+        rows.append(row)
+    some, none = rows
     assert some["stage"] == none["stage"] == "direct"
     assert some["fingerprint"] != none["fingerprint"]
 
