@@ -13,6 +13,7 @@ from safetensors.torch import save_file
 
 from aimc_lightning.checkpoint import load_from_checkpoint
 from aimc_lightning.evaluation.callback import DriftEvaluation
+from aimc_lightning.evaluation.harness import quiet_callbacks
 from aimc_lightning.evaluation.results import DriftResults
 from aimc_lightning.evaluation.rows import RowFile
 from aimc_lightning.evaluation.sweep import evaluate_drift
@@ -80,16 +81,22 @@ class Experiment:
             self._say(
                 f"digital: {'weights of the recipe' if given is None else given}, as they are"
             )
-        scores = _test(cli.trainer, cli, self.recipe.entry.metric)
-        score = scores.pop(self.recipe.entry.metric)
         target = self.folder.path / _WEIGHTS
         target.parent.mkdir(exist_ok=True)
         part = target.with_suffix(".part")
         save_file({k: v.contiguous() for k, v in cli.model.network.state_dict().items()}, part)
         part.replace(target)
+        scores = self._digital_scores()
+        score = scores.pop(self.recipe.entry.metric)
         others = "".join(f", {name} {value:.4f}" for name, value in scores.items())
         self._say(f"digital: {self.recipe.entry.metric} {score:.4f}{others}")
         return {"score": score, "other_scores": scores, "trained": trains}
+
+    def _digital_scores(self) -> dict[str, float]:
+        """Return the test scores in the precision of the chips, which are compared with them."""
+        cli = self._build_drift()
+        with quiet_callbacks(cli.trainer):
+            return _test(cli.trainer, cli, self.recipe.entry.metric)
 
     def _direct(self) -> dict[str, Any]:
         """Map the digital network on chips as it is, and measure them."""

@@ -123,6 +123,19 @@ def test_stages_can_be_done_one_after_the_other(short_run, tmp_path):
     assert [row.split(",")[0] for row in rows] == ["direct"] * 4
 
 
+def test_digital_score_is_taken_in_the_precision_of_the_chips(short_run, tmp_path):
+    main([*short_run("lstm_charlm"), "--set", "digital.trainer.precision=bf16-mixed"])
+    weights = str(tmp_path / "run" / "digital" / "weights.safetensors")
+    alone = ["run", "lstm_charlm", "--weights", weights, "--out", str(tmp_path / "alone")]
+    main([*alone, "--stages", "digital", "--set", "drift.trainer.limit_test_batches=1"])
+    first, second = (
+        json.loads((tmp_path / name / "run.json").read_text())["stages"]["digital"]
+        for name in ("run", "alone")
+    )
+    assert (first["trained"], second["trained"]) == (True, False)
+    assert first["other_scores"] == second["other_scores"]  # the perplexity, which shows rounding
+
+
 def test_run_shows_what_helps_without_training_and_goes_on_with_it(short_run, tmp_path, capsys):
     arguments = [*short_run("resnet8_digits"), "--recalibrate", "batch_norm"]
     main([*arguments, "--stages", "digital", "direct"])
