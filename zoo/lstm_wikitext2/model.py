@@ -1,4 +1,4 @@
-"""Language model of two LSTM layers of 650 cells for WikiText-2."""
+"""Language model of two LSTM layers of 200 cells for WikiText-2."""
 
 from typing import Any
 
@@ -9,14 +9,14 @@ WORDS = 33_278
 
 
 class LSTMWikiText2(LanguageModule):
-    """Embedding (digital), 2 x 650 cells and output layer (analog); see ``LanguageModule``.
+    """Embedding (digital), 2 x 200 cells and output layer (analog); see ``LanguageModule``.
 
     Source:
-        Size and dropout of the medium model of Zaremba et al., arXiv 1409.2329, section 4.1.
+        Size of the small model of Zaremba et al., arXiv 1409.2329, section 4.1.
     """
 
     def __init__(
-        self, weights: str | None = None, dropout: float = 0.5, learning_rate: float = 20.0
+        self, weights: str | None = None, dropout: float = 0.2, learning_rate: float = 20.0
     ) -> None:
         """Build the network.
 
@@ -25,7 +25,7 @@ class LSTMWikiText2(LanguageModule):
             dropout: Share of the values set to zero before, between and after the LSTM layers.
             learning_rate: Of SGD; only used when the command line names no other optimizer.
         """
-        super().__init__(LSTMLanguageModel(WORDS, 650, 2, dropout), weights, learning_rate)
+        super().__init__(LSTMLanguageModel(WORDS, 200, 2, dropout), weights, learning_rate)
         self.save_hyperparameters(ignore=["weights"])  # a checkpoint brings its own weights
 
 
