@@ -41,7 +41,7 @@ SHORT = {
 }
 for name in LANGUAGE:
     SHORT[name] = {
-        "digital": ("max_epochs=1", "limit_train_batches=4", "limit_test_batches=1"),
+        "digital": ("max_epochs=1", "limit_train_batches=4"),
         "hwa": ("max_epochs=1", "limit_train_batches=1", "limit_val_batches=1"),
         "drift": ("limit_test_batches=1",),
     }
